@@ -1,0 +1,140 @@
+"""Makes the objects that a check works on: accounts with money, users, holds; all with the run's prefix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from certification.context import Actor, Context
+    from certification.model import Json
+    from certification.target.session import Reply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrange:
+    """The arranging half of a check; every step must succeed or the check fails on it."""
+
+    context: Context
+
+    @property
+    def currency(self) -> str:
+        """The currency that the checks use: USD where the deployment has it, else its first."""
+        declared = [row["code"] for row in self.context.capabilities["currencies"]]
+        return "USD" if "USD" in declared else str(declared[0])
+
+    def money(self, amount: int, currency: str | None = None) -> Json:
+        """Return the money object for integer minor units."""
+        return {"amount": amount, "currency": currency or self.currency}
+
+    def account(
+        self,
+        *,
+        funds: int = 0,
+        owner: Actor | None = None,
+        type: str = "generation",  # noqa: A002  the contract's word
+        currency: str | None = None,
+        **fields: Any,
+    ) -> Json:
+        """Open an account, deposit `funds` minor units, and return the account as it then reads."""
+        ctx = self.context
+        actor = owner or ctx.customer
+        body = {
+            "type": type,
+            "currency": currency or self.currency,
+            "name": ctx.name("account"),
+            **fields,
+        }
+        reply = actor.call("createAccount", body=body, expect=201)
+        account: Json = reply.body
+        ctx.created("account", account["id"], actor.role)
+        if not funds:
+            return account
+        self.deposit(account, funds, by=actor)
+        return self.read(account, by=actor)
+
+    def deposit(self, account: Json, amount: int, *, by: Actor | None = None) -> Json:
+        """Deposit minor units from the outside world; return the transaction."""
+        return self.transaction(
+            {
+                "kind": "deposit",
+                "amount": self.money(amount, account["currency"]),
+                "to_account_id": account["id"],
+            },
+            by=by,
+        )
+
+    def transfer_body(self, source: Json, target: Json, amount: int, **fields: Any) -> Json:
+        """Return the body of a transfer of minor units."""
+        return {
+            "kind": "transfer",
+            "amount": self.money(amount, source["currency"]),
+            "from_account_id": source["id"],
+            "to_account_id": target["id"],
+            **fields,
+        }
+
+    def withdrawal_body(self, source: Json, amount: int, **fields: Any) -> Json:
+        """Return the body of a withdrawal of minor units."""
+        return {
+            "kind": "withdrawal",
+            "amount": self.money(amount, source["currency"]),
+            "from_account_id": source["id"],
+            **fields,
+        }
+
+    def transaction(self, body: Mapping[str, Any], *, by: Actor | None = None) -> Json:
+        """Post a transaction that must be accepted; return it."""
+        reply = (by or self.context.customer).call("createTransaction", body=body, expect=201)
+        created: Json = reply.body
+        return created
+
+    def hold(self, source: Json, amount: int, *, by: Actor | None = None, **fields: Any) -> Json:
+        """Place a pending withdrawal of minor units; return the transaction."""
+        return self.transaction(self.withdrawal_body(source, amount, hold=True, **fields), by=by)
+
+    def read(self, account: Json, *, by: Actor | None = None) -> Json:
+        """Return the account as it reads now."""
+        fresh: Json = self.read_reply(account, by=by).body
+        return fresh
+
+    def read_reply(self, account: Json, *, by: Actor | None = None) -> Reply:
+        """Return the whole answer of reading the account, for its ETag."""
+        actor = by or self.context.customer
+        return actor.call("getAccount", path={"id": account["id"]}, expect=200)
+
+    def balances(self, account: Json, *, by: Actor | None = None) -> Json:
+        """Return the account's balances as they read now."""
+        balances: Json = self.read(account, by=by)["balances"]
+        return balances
+
+    def entries(self, account: Json, *, by: Actor | None = None) -> list[Json]:
+        """Return every entry of the account, over all pages."""
+        return self.pages("listEntries", path={"id": account["id"]}, by=by)
+
+    def pages(
+        self, operation: str, *, by: Actor | None = None, pages_max: int = 1000, **request: Any
+    ) -> list[Json]:
+        """Walk a list to its end and return all rows; a cursor that cycles fails the check."""
+        ctx = self.context
+        actor = by or ctx.customer
+        query = dict(request.pop("query", {}))
+        rows: list[Json] = []
+        seen: set[str] = set()
+        for _ in range(pages_max):
+            reply = actor.call(operation, query=query, expect=200, **request)
+            rows += reply.body["data"]
+            cursor = reply.body["next_cursor"]
+            if cursor is None:
+                return rows
+            if cursor in seen:
+                ctx.fail(
+                    "The list never ends: a cursor came back a second time",
+                    expected="a new cursor or null",
+                    observed=cursor,
+                    on=[reply],
+                )
+            seen.add(cursor)
+            query["cursor"] = cursor
+        return ctx.undecided(f"{operation} has more than {pages_max} pages")
