@@ -1,0 +1,1 @@
+"""The contract that a conforming deployment implements: document, problem catalogue, decoder."""
