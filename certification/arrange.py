@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,16 @@ if TYPE_CHECKING:
     from certification.context import Actor, Context
     from certification.model import Json
     from certification.target.session import Reply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """What accounts looked like at one moment; `Arrange.expect_same` compares a later one."""
+
+    accounts: Sequence[Json]
+    by: Actor | None
+    seen: Sequence[Json]
+    """Of each account: its configuration, balances and number of entries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,3 +148,74 @@ class Arrange:
             seen.add(cursor)
             query["cursor"] = cursor
         return ctx.undecided(f"{operation} has more than {pages_max} pages")
+
+    @property
+    def lag_s(self) -> float:
+        """How long a read may lag behind a write, as declared; 0 where writes are read at once."""
+        declared = self.context.capabilities.get("consistency", {}).get("read_your_writes", True)
+        if isinstance(declared, Mapping):
+            declared = declared.get("bounded_ms", 0)
+        return 0.0 if isinstance(declared, bool) else float(declared) / 1000
+
+    def expect_balances(
+        self, account: Json, message: str, *, by: Actor | None = None, **expected: int
+    ) -> Json:
+        """Fail unless these balances read so, within the declared lag; return all of them."""
+        ctx = self.context
+
+        def look() -> Reply | None:
+            replies.append(self.read_reply(account, by=by))
+            return replies[-1] if _named(replies[-1], expected) == expected else None
+
+        replies: list[Reply] = []
+        ctx.until(look, deadline_s=self.lag_s)
+        ctx.equal(_named(replies[-1], expected), expected, message, replies[-1])
+        balances: Json = replies[-1].body["balances"]
+        return balances
+
+    def picture(self, *accounts: Json, by: Actor | None = None) -> Picture:
+        """Return what a refused request must leave alone."""
+        return Picture(
+            accounts=accounts, by=by, seen=[self._seen(account, by) for account in accounts]
+        )
+
+    def expect_same(self, before: Picture, message: str, *on: Reply) -> None:
+        """Fail if anything of the picture has changed."""
+        for account, seen in zip(before.accounts, before.seen, strict=True):
+            self.context.equal(self._seen(account, before.by), seen, message, *on)
+
+    def _seen(self, account: Json, by: Actor | None) -> Json:
+        body = self.read(account, by=by)
+        # as_of_seq moves with everyone's transactions, not only with this account's.
+        body["balances"] = {k: v for k, v in body["balances"].items() if k != "as_of_seq"}
+        return {**body, "entries": len(self.entries(account, by=by))}
+
+    def suspend(self, account: Json) -> Json:
+        """Suspend the account as a manager; return it as it then reads."""
+        return self.set_status(account, "suspended")
+
+    def set_status(self, account: Json, status: str) -> Json:
+        """Set the account's status as a manager; return it as it then reads."""
+        ctx = self.context
+        etag = self.read_reply(account, by=ctx.manager).etag
+        reply = ctx.manager.call(
+            "updateAccount",
+            path={"id": account["id"]},
+            body={"status": status},
+            if_match=etag,
+            expect=200,
+        )
+        changed: Json = reply.body
+        return changed
+
+    def close(self, account: Json, *, by: Actor | None = None, **request: Any) -> Reply:
+        """Send closeAccount with the account's present ETag; `request` as `Actor.call` takes it."""
+        actor = by or self.context.customer
+        etag = self.read_reply(account, by=by).etag
+        body = request.pop("body", {})
+        path = {"id": account["id"]}
+        return actor.call("closeAccount", path=path, body=body, if_match=etag, **request)
+
+
+def _named(reply: Reply, names: Mapping[str, int]) -> Json:
+    return {name: reply.body["balances"][name] for name in names}
