@@ -1,0 +1,1 @@
+"""The side of the runner that knows one deployment: target file, client, identities, launcher."""
