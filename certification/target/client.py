@@ -4,11 +4,11 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 from certification.errors import UsageError
 from certification.model import Exchange
 from certification.target.address import BaseUrl, host_allowed, split_absolute
+from certification.target.backpressure import retry_after_s
 from certification.target.limits import Limiter, Wait, wait
 from certification.target.outcomes import Answer, Headers, NoAnswer
 from certification.target.recording import Sink, body_text
@@ -165,20 +165,6 @@ class Client:
         if isinstance(outcome, Answer):
             return replace(whole, response_body=body_text(outcome.body, known))
         return replace(whole, error=redact(f"{outcome.reason.value}: {outcome.detail}", known))
-
-
-def retry_after_s(value: str | None, *, now: datetime) -> float | None:
-    """Read a Retry-After in seconds or as an HTTP date; None where it is missing or neither."""
-    text = (value or "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:12])
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max((moment - now).total_seconds(), 0.0)
 
 
 def _outgoing_headers(server: BaseUrl, request: Request) -> Headers:
