@@ -153,7 +153,7 @@ def operation_of(
         roles=tuple(spec["x-alluse-roles"]),
         idempotency_required=spec["x-alluse-idempotency"] == "required",
         if_match=IfMatch(spec["x-alluse-if-match"]),
-        problems=problem_codes(document, path, spec),
+        problems=problem_codes(document, place),
         statuses=frozenset(bodies),
         draft=spec.get("x-alluse-status") == "draft",
         optional=spec.get("x-alluse-optional", False),
@@ -164,13 +164,13 @@ def operation_of(
     )
 
 
-def problem_codes(
-    document: Mapping[str, Any], path: str, spec: Mapping[str, Any]
-) -> frozenset[str]:
+def problem_codes(document: Mapping[str, Any], place: tuple[str, str]) -> frozenset[str]:
     """Join the codes an operation lists with those that follow from its shape."""
+    path, method = place
+    spec = document["paths"][path][method]
     common = document["x-alluse-common-problems"]
     parameters = [resolve(document, item) for item in spec.get("parameters", ())]
-    groups = ["every"]
+    groups = ["every"] if method == "get" else ["every", "write"]
     if "public" not in spec["x-alluse-roles"]:
         groups.append("secured")
     if "{" in path:
