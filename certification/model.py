@@ -18,7 +18,7 @@ Json = dict[str, Any]
 class Outcome(Enum):
     """What one check, or one of its cases, came to; closed."""
 
-    PASS = "PASS"
+    PASS = "PASS"  # noqa: S105 - an outcome, not a password
     FAIL = "FAIL"
     INCONCLUSIVE = "INCONCLUSIVE"
     NOT_EXERCISED = "NOT_EXERCISED"
@@ -152,7 +152,7 @@ class PlannedCheck:
     standards: tuple[str, ...] = ()
     """Mappings such as `OWASP-API:2023-1`."""
     fixed_outcome: Outcome | None = None
-    """Decided while planning: NOT_APPLICABLE, NOT_EXERCISED, or FAIL for a required module not declared."""
+    """Decided while planning: NOT_APPLICABLE, NOT_EXERCISED, or FAIL: a required module missing."""
     fixed_reason: str | None = None
 
 
@@ -218,7 +218,7 @@ class CaseResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """A number observed on the target; judged against the profile by `scoring`, never by a check."""
+    """A number observed on the target; judged against the profile by scoring, never by a check."""
 
     check: CheckId
     name: str
@@ -245,7 +245,7 @@ class Incident:
     """Something that happened to the run, not to a check."""
 
     what: str
-    """`target_lost`, `target_changed`, `interrupted`, `generator_saturated`, `worker_crashed`, `sweep_skipped` ..."""
+    """`target_lost`, `target_changed`, `interrupted`, `worker_crashed` ..."""
     detail: str
     at: str
     voids_verdict: bool
@@ -291,6 +291,15 @@ class Waiver:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Workaround:
+    """How users can live with a known defect; some gates allow a defect only with one noted."""
+
+    check: CheckId
+    text: str
+    owner: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attestation:
     """A statement that a named person signs for; never called verified."""
 
@@ -333,6 +342,7 @@ class Header:
     """Detection power of this harness version: planted defects caught, false alarms."""
     operator: str = ""
     """Who ran it, as given by `--operator`."""
+    workarounds: tuple[Workaround, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

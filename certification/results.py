@@ -1,4 +1,6 @@
-"""What scoring and gate say about a recorded run; every view and the certificate are made from these types."""
+"""What scoring and gate say about a recorded run; views and certificate are made of these."""
+
+# ruff: noqa: TC001, TC003 - the annotations stay resolvable for whoever serialises these types
 
 from __future__ import annotations
 
@@ -127,6 +129,8 @@ class GateResult:
     met: bool
     lift: str | None = None
     """What would meet it first, as an instruction."""
+    applies: bool = True
+    """False where the gate had nothing to compare with (no baseline): said, not passed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +180,8 @@ class Verdict:
     exit_code: int
 
 
+NOT_SELECTED = "not selected"
+"""`fixed_reason` of a check that a partial run left out."""
 INCONCLUSIVE_LEVEL = "INCONCLUSIVE"
 SELECTION_PASSED = "SELECTION_PASSED"
 """The level that a partial run requests unless told otherwise: every selected check passed."""
