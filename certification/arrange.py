@@ -1,4 +1,4 @@
-"""Makes the objects that a check works on: accounts with money, users, holds; all with the run's prefix."""
+"""Makes what a check works on: accounts with money, holds, users, all with the run's prefix."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from certification.context import Actor, Context
     from certification.model import Json
-    from certification.target.session import Reply
+    from certification.target.reply import Reply
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What a check is: the `@check` declaration, its outcome exceptions, and the catalogue of all checks."""
+"""What a check is: the `@check` declaration, its outcome exceptions, and the catalogue."""
 
 from __future__ import annotations
 

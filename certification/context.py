@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from certification.arrange import Arrange
     from certification.contract import Contract
     from certification.model import Json
-    from certification.target.session import Reply, Session
+    from certification.target.reply import Reply
+    from certification.target.session import Session
 
 T = TypeVar("T")
 
@@ -52,9 +53,9 @@ class Actor:
     ) -> Reply:
         """Send one operation; fail the check unless the answer is contract-valid and as expected.
 
-        `expect` is a status or several, `problem` a code of the catalogue or several; with neither, any
-        answer that the contract allows is returned. `request` takes path, query, body, headers, key
-        and if_match as `Session.call` does. A 503 `busy` is waited out with the same key.
+        `expect` is a status or several, `problem` a code of the catalogue or several; with neither,
+        any answer that the contract allows is returned. `request` takes path, query, body, headers,
+        key and if_match as `Session.call` does. A 503 `busy` is waited out with the same key.
         """
         reply = self._past_back_pressure(operation, request)
         self.context.conforms(reply)
@@ -79,7 +80,9 @@ class Actor:
             if reply.sent_key is not None:
                 sent["key"] = reply.sent_key
             self.context.wait(min(reply.retry_after_s, 5.0))
-        raise Undecided(f"{operation} answered 503 with Retry-After {BACK_PRESSURE_REPEATS_MAX} times")
+        raise Undecided(
+            f"{operation} answered 503 with Retry-After {BACK_PRESSURE_REPEATS_MAX} times"
+        )
 
 
 @dataclass(slots=True)
@@ -174,7 +177,13 @@ class Context:
         )
 
     def expect(
-        self, holds: bool, message: str, *, expected: object, observed: object, on: Sequence[Reply] = ()
+        self,
+        holds: bool,
+        message: str,
+        *,
+        expected: object,
+        observed: object,
+        on: Sequence[Reply] = (),
     ) -> None:
         """Fail with this finding unless it holds."""
         if not holds:

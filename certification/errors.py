@@ -2,13 +2,14 @@
 
 Stages of a run, in order:
 
-1. *resolve* reads options, target file, profile, waivers, attestations. A mistake in any of them is the
-   operator's: `UsageError`, exit code 2, before any request is sent.
-2. *observe* runs the checks. A target that misbehaves is not an exception of this module: it is a finding
-   (`certification.checks.CheckFailed`), outcome FAIL. What breaks on our side, or a target that is gone, is
-   `HarnessError`: outcome ERROR or INCONCLUSIVE, exit code 3 where the verdict cannot be carried.
-3. *judge* reads a recorded run. A file that is cut, edited or of another version is `EvidenceError`: the
-   file cannot carry a verdict, which is a usage error of the offline commands (exit code 2).
+1. *resolve* reads options, target file, profile, waivers, attestations. A mistake in any of them is
+   the operator's: `UsageError`, exit code 2, before any request is sent.
+2. *observe* runs the checks. A target that misbehaves is not an exception of this module: it is a
+   finding (`certification.checks.CheckFailed`), outcome FAIL. What breaks on our side, or a target
+   that is gone, is `HarnessError`: outcome ERROR or INCONCLUSIVE, exit code 3 where the verdict
+   cannot be carried.
+3. *judge* reads a recorded run. A file that is cut, edited or of another version is `EvidenceError`:
+   it cannot carry a verdict, which is a usage error of the offline commands (exit code 2).
 """
 
 from __future__ import annotations
@@ -57,5 +58,5 @@ class HarnessError(CertificationError):
     """The harness or its environment broke; never booked on the target and never a pass."""
 
 
-class TargetLost(HarnessError):
+class TargetLost(HarnessError):  # noqa: N818  says what happened
     """The target stopped answering and its readiness did not come back in time."""

@@ -111,12 +111,13 @@ class EvidenceWriter:
         self.records = 0
         self._sha256 = hashlib.sha256()
         self._size = 0
+        taken = UsageError(f"{path}: there is evidence already", hint="choose another --out folder")
+        if path.with_name(path.name + ".gz").exists():
+            raise taken
         try:
             self._file = path.open("xb", buffering=0)
         except FileExistsError as error:
-            raise UsageError(
-                f"{path}: there is evidence already", hint="choose another --out folder"
-            ) from error
+            raise taken from error
         except OSError as error:
             raise _disk_error(path, error) from error
 

@@ -1,6 +1,6 @@
 """What scoring and gate say about a recorded run; views and certificate are made of these."""
 
-# ruff: noqa: TC001, TC003 - the annotations stay resolvable for whoever serialises these types
+
 
 from __future__ import annotations
 

@@ -85,12 +85,14 @@ def _target_faults(run: RecordedRun) -> Iterator[str]:
         if end is None:
             yield "the target's identity was not read at the end"
         else:
-            changed = [name for name, value in _build(start).items() if _build(end)[name] != value]
+            changed = [
+                name for name, value in build_of(start).items() if build_of(end)[name] != value
+            ]
             if changed:
                 yield f"the target changed during the run: {', '.join(changed)}"
 
 
-def _build(target: TargetIdentity) -> dict[str, object]:
+def build_of(target: TargetIdentity) -> dict[str, object]:
     """Return what two instances of one build have in common."""
     return {
         "implementation": target.implementation,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -133,6 +134,16 @@ class Section:
         if not isinstance(value, bool):
             raise self.error(key, f"{_show(value)} is not true or false")
         return value
+
+    def day(self, key: str) -> str:
+        """Return a date as ISO text; TOML's own dates and texts are both read."""
+        value = self._get(key, None)
+        if isinstance(value, date) and not isinstance(value, datetime):
+            return value.isoformat()
+        try:
+            return date.fromisoformat(value).isoformat()
+        except (TypeError, ValueError) as error:
+            raise self.error(key, f"{_show(value)} is not a date such as 2026-12-31") from error
 
     def section(self, key: str) -> Section:
         """Return the table `key`; an absent one is empty."""

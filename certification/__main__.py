@@ -1,0 +1,5 @@
+"""`python -m certification` is `certify`."""
+
+from certification.cli import main
+
+main()

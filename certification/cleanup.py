@@ -1,0 +1,88 @@
+"""Closes what a run created, with operations of the contract; lists what could not be closed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from certification.model import Json, LeftBehind
+from certification.target.outcomes import ConnectionLost
+from certification.target.reply import Reply
+from certification.target.session import Session
+
+PARALLEL = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Created:
+    """An object that the run made."""
+
+    kind: str
+    """`account` or `user`."""
+    id: str
+    owner: str
+    """Role of the identity that owns it."""
+
+
+def tidy_up(
+    objects: tuple[Created, ...], sessions: Mapping[str, Session]
+) -> tuple[LeftBehind, ...]:
+    """Close every object; return those that stay behind, with the deployment's own words.
+
+    Nothing is forced: an account with holds, or whose policy refuses withdrawals, is left and named.
+    """
+    with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
+        left = pool.map(lambda made: _close(made, sessions), objects)
+        return tuple(row for row in left if row is not None)
+
+
+def _close(made: Created, sessions: Mapping[str, Session]) -> LeftBehind | None:
+    try:
+        detail = (
+            _close_account(made, sessions) if made.kind == "account" else _disable(made, sessions)
+        )
+    except ConnectionLost as lost:
+        detail = lost.message
+    except (KeyError, TypeError) as error:
+        # Clean-up reads answers that no check has vouched for.
+        detail = f"an answer that is not of the contract: {error!r}"
+    return None if detail is None else LeftBehind(kind=made.kind, id=made.id, detail=detail)
+
+
+def _close_account(made: Created, sessions: Mapping[str, Session]) -> str | None:
+    """Withdraw what is there and close; None once the account is closed."""
+    owner = sessions.get(made.owner) or sessions["customer"]
+    read = owner.call("getAccount", path={"id": made.id})
+    if read.status != 200:
+        return _words(read)
+    account: Json = read.body
+    if account["status"] in ("closed", "merged"):
+        return None
+    if account["status"] == "suspended" and (manager := sessions.get("manager")):
+        manager.call(
+            "updateAccount", path={"id": made.id}, body={"status": "active"}, if_match=read.etag
+        )
+    if account["balances"]["available"] > 0:
+        amount = {"amount": account["balances"]["available"], "currency": account["currency"]}
+        body = {"kind": "withdrawal", "amount": amount, "from_account_id": made.id}
+        owner.call("createTransaction", body=body)
+    etag = owner.call("getAccount", path={"id": made.id}).etag
+    closed = owner.call("closeAccount", path={"id": made.id}, body={}, if_match=etag)
+    return None if closed.status == 200 else _words(closed)
+
+
+def _disable(made: Created, sessions: Mapping[str, Session]) -> str | None:
+    """Disable a user: the contract has no operation that removes one."""
+    admin = sessions.get("admin")
+    if admin is None:
+        return "no admin identity to disable it"
+    etag = admin.call("getUser", path={"id": made.id}).etag
+    reply = admin.call(
+        "updateUser", path={"id": made.id}, body={"status": "disabled"}, if_match=etag
+    )
+    return None if reply.status == 200 else _words(reply)
+
+
+def _words(reply: Reply) -> str:
+    return f"{reply.operation} answered {reply.status} {reply.problem_code or ''}".strip()

@@ -1,0 +1,49 @@
+"""The verdict as a few lines of text for a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from certification.progress import printable
+from certification.report.text import interval_text, percent_text, score_text
+
+if TYPE_CHECKING:
+    from certification.judge import Judgement
+
+FIXES_SHOWN = 5
+
+
+def verdict_text(judgement: Judgement) -> str:
+    """Return level, interval, what blocks it and what to fix first; no more than a screen."""
+    verdict, score, header = judgement.verdict, judgement.score, judgement.run.header
+    reached = "reached" if verdict.reached else "not reached"
+    outcomes: dict[str, int] = {}
+    for row in score.checks:
+        outcomes[row.outcome.value] = outcomes.get(row.outcome.value, 0) + 1
+    lines = [
+        "",
+        f"{verdict.level}   requested {verdict.requested_level}: {reached}",
+        f"score {interval_text(score.total)}, {percent_text(score.coverage)} decided",
+        f"profile {judgement.profile.name}, seed {header.seed}",
+        "checks: " + ", ".join(f"{count} {name}" for name, count in sorted(outcomes.items())),
+    ]
+    if header.selection:
+        lines.append(f"partial run ({header.selection}): no certificate")
+    lines += [f"inconclusive: {reason}" for reason in verdict.inconclusive]
+    lines += [f"veto: {veto.value} ({check})" for veto, check in verdict.vetoes]
+    lines += [f"waiver: {fault}" for fault in verdict.waiver_faults]
+    failed = [row for row in score.checks if row.outcome.value == "FAIL"]
+    for row in failed[:FIXES_SHOWN]:
+        lines.append(f"FAIL {row.check.id}: {row.check.failure_title}")
+        if row.findings:
+            finding = row.findings[0]
+            lines.append(f"     expected {finding.expected}, got {finding.observed}")
+        lines.append(f"     replay: certify run --check {row.check.id} --seed {header.seed}")
+    if len(failed) > FIXES_SHOWN:
+        lines.append(f"... and {len(failed) - FIXES_SHOWN} more failed checks, see the report")
+    for fix in verdict.fixes[:FIXES_SHOWN]:
+        if fix.gain:
+            lines.append(
+                f"fix first: {fix.check} gives {score_text(fix.total_after)} ({fix.level_after})"
+            )
+    return "\n".join(printable(line) for line in lines)

@@ -1,0 +1,91 @@
+"""The planted defects: what each does wrong, which checks must catch it, how far it may reach."""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from certification import shipped
+from certification.checks import CheckSpec
+from certification.errors import HarnessError, UsageError
+
+LAUNCHER = "_launcher.py"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defect:
+    """One file of `fixtures/defects/`."""
+
+    id: str
+    summary: str
+    """First line of its docstring: what the deployment does wrong."""
+    catches: tuple[str, ...]
+    """Ids of checks; each must FAIL."""
+    reach: tuple[str, ...]
+    """Globs of other checks that may rightly fail too."""
+    race: bool
+    patches: int
+    """How many attributes it replaces; each replacement must have been called."""
+
+
+def load_defects() -> tuple[Defect, ...]:
+    """Read every defect's metadata; raises `HarnessError` for a file that lacks any."""
+    folder = shipped.path("fixtures/defects")
+    return tuple(
+        _read(file) for file in sorted(folder.glob("*.py")) if not file.name.startswith("_")
+    )
+
+
+def launcher() -> Path:
+    """Return the script that starts the reference with a defect planted."""
+    return shipped.path("fixtures/defects") / LAUNCHER
+
+
+def choose(defects: Sequence[Defect], names: Sequence[str]) -> tuple[Defect, ...]:
+    """Return the named defects, all without names; raises `UsageError` for an unknown one."""
+    known = {defect.id: defect for defect in defects}
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"{name}: no planted defect of that name", hint="`certify prove --list` shows them"
+            )
+    return tuple(known[name] for name in names) if names else tuple(defects)
+
+
+def mismatches(catalogue: Sequence[CheckSpec], defects: Sequence[Defect]) -> list[str]:
+    """Return where checks and defects do not name each other; empty in a sound tree."""
+    by_check = {str(spec.id): set(spec.defects) for spec in catalogue}
+    by_defect = {defect.id: set(defect.catches) for defect in defects}
+    wrong = []
+    for check, named in by_check.items():
+        wrong += [
+            f"{check} names the defect {name}, which does not name it back"
+            for name in sorted(named)
+            if check not in by_defect.get(name, ())
+        ]
+    for defect, caught_by in by_defect.items():
+        wrong += [
+            f"the defect {defect} names {check}, which does not name it back"
+            for check in sorted(caught_by)
+            if defect not in by_check.get(check, set())
+        ]
+        if not caught_by:
+            wrong.append(f"the defect {defect} names no check")
+    return wrong
+
+
+def _read(file: Path) -> Defect:
+    try:
+        names = runpy.run_path(str(file))
+        return Defect(
+            id=file.stem.replace("_", "-"),
+            summary=str(names["__doc__"]).strip().splitlines()[0],
+            catches=tuple(names["CATCHES"]),
+            reach=tuple(names.get("REACH", ())),
+            race=bool(names.get("RACE", False)),
+            patches=len(names["PATCHES"]),
+        )
+    except (KeyError, ImportError, SyntaxError) as error:
+        raise HarnessError(f"{file}: not a planted defect: {error!r}") from error
