@@ -41,9 +41,9 @@ class _Part:
 def merge(paths: Sequence[Path], out: Path) -> Path:
     """Write the joined evidence into the folder `out` and return its path.
 
-    A check that one part ran and the others left out counts as run; a case that two parts decided takes
-    the worst outcome and is flaky where they differ. The order of `paths` does not matter. Raises
-    UsageError where the parts do not belong together, EvidenceError where one cannot be read.
+    A check that one part ran and the others left out counts as run; a case that two parts decided
+    takes the worst outcome and is flaky where they differ. The order of `paths` does not matter.
+    Raises UsageError where the parts do not belong together, EvidenceError where one cannot be read.
     """
     if not paths:
         raise UsageError("there is nothing to merge", hint="name the evidence files")
@@ -171,8 +171,10 @@ def _write_events(parts: list[_Part], writer: EvidenceWriter) -> None:
             key = (case.check, case.case)
             cases[key].append(_shifted(case, offset[key][1]) if key in repeated else case)
         offset.update(last)
-        for record in (*part.run.measurements, *part.run.incidents):
-            writer.write(record)
+        for measurement in part.run.measurements:
+            writer.write(measurement)
+        for incident in part.run.incidents:
+            writer.write(incident)
         if part.run.footer is None:
             writer.write(_cut_short(part))
     for group in cases.values():
@@ -207,7 +209,7 @@ def _shifted(case: CaseResult, numbers: int) -> CaseResult:
 def _joined(group: list[CaseResult]) -> CaseResult:
     """Join what the parts said of one case: the worst counts, and is put last.
 
-    Attempts in two jobs have no order; "failed, then passed" must not be read out of the order of files.
+    Attempts in two jobs have no order: "failed, then passed" must not be read out of that of files.
     """
     if len(group) == 1:
         return group[0]

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def load_waivers(path: Path) -> tuple[Waiver, ...]:
     """Read the `[[waiver]]` tables: check, reason, owner, ticket, expires.
 
-    An expired waiver is read all the same: it fails the run, where everybody sees it. Raises UsageError
-    naming file, line and key; two waivers for one check are refused.
+    An expired waiver is read all the same: it fails the run, where everybody sees it. Raises
+    UsageError naming file, line and key; two waivers for one check are refused.
     """
     rows, _workarounds = _tables(path)
     found: dict[str, Waiver] = {}
@@ -53,8 +53,8 @@ def load_workarounds(path: Path) -> tuple[Workaround, ...]:
 def load_attestations(path: Path) -> tuple[Attestation, ...]:
     """Read the `[[attestation]]` tables: requirement, statement, person, role, date, expires.
 
-    Raises UsageError naming file, line and key, also where a statement expires before it was made or a
-    requirement is attested twice.
+    Raises UsageError naming file, line and key, also where a statement expires before it was made
+    or a requirement is attested twice.
     """
     root = load_toml(path).root()
     rows = root.sections("attestation")
