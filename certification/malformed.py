@@ -1,4 +1,4 @@
-"""Sends what the contract forbids, byte by byte, and judges whether it was refused as the contract says."""
+"""Sends what the contract forbids, byte by byte, and judges whether it was refused rightly."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ WAIT_MAX_S = 5.0
 
 
 def send_raw(actor: Actor, method: str, path: str, **request: Any) -> Reply:
-    """Send `body` (as JSON) or `content` (bytes) with the headers given; wait out 503 with Retry-After.
+    """Send `body` (as JSON) or `content` (bytes) with the headers given.
 
-    Nothing else about the answer is checked.
+    A 503 with Retry-After is waited out; nothing else about the answer is checked.
     """
     headers = {**request.pop("headers", {})}
     if "body" in request:
