@@ -1,0 +1,151 @@
+"""The WSGI application: puts the parts together and turns every refusal into a problem document.
+
+A request comes in here, goes to a resource (accounts, transactions, users, sessions), from there
+through `web.write` to the writer (idempotency, change, audit: one transaction), where `booking`
+and `journal` apply the rules of `ledger` to rows; `views` gives the rows their wire form.
+"""
+
+import logging
+import os
+import re
+import secrets
+from pathlib import Path
+
+import flask
+from flask import g, request
+from werkzeug.exceptions import HTTPException
+
+from . import (
+    accounts,
+    capability,
+    config,
+    database,
+    health,
+    ids,
+    logs,
+    passwords,
+    sealed,
+    sessions,
+    transactions,
+    users,
+    web,
+    writer,
+)
+from .clock import Clock, SystemClock
+from .problems import Problem
+
+RUNTIME_DIR = "ALLUSE_RUNTIME_DIR"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_SECURITY_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_log = logging.getLogger(__name__)
+
+
+def create_app(settings: config.Settings | None = None, clock: Clock | None = None) -> flask.Flask:
+    """Build the application; without settings they come from the environment (as in a worker).
+
+    Registers the instance in the runtime directory, if the server named one, when it is complete.
+    """
+    settings = settings or config.from_environment()
+    logs.configure(settings.log_level)
+    app = flask.Flask("reference_impl", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = config.BODY_BYTES_MAX
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.strict_slashes = True
+    app.url_map.merge_slashes = False
+    app.extensions["alluse"] = shared = build_services(settings, clock or SystemClock())
+    app.before_request(begin_request)
+    app.after_request(finish_response)
+    app.register_error_handler(Problem, on_problem)
+    app.register_error_handler(HTTPException, on_http_error)
+    app.register_error_handler(Exception, on_defect)
+    for part in (accounts, capability, health, sessions, transactions, users):
+        app.register_blueprint(part.blueprint)
+    register_instance(shared.instance)
+    return app
+
+
+def build_services(settings: config.Settings, clock: Clock) -> web.Services:
+    """Open the database and start the writer."""
+    readers = database.Readers(settings.database)
+    connection = readers.get()
+    return web.Services(
+        settings=settings,
+        clock=clock,
+        readers=readers,
+        writer=writer.Writer(
+            settings.database, queue_size=settings.queue_size, wait_s=settings.write_wait_s
+        ),
+        passwords=passwords.Passwords(wait_s=settings.password_wait_s),
+        sealer=sealed.Sealer(sealed.read_keys(settings.database)),
+        token_secret=database.meta(connection, "token_secret"),
+        cursor_secret=bytes.fromhex(database.meta(connection, "cursor_secret")),
+        audit_salt=bytes.fromhex(database.meta(connection, "audit_salt")),
+        instance=ids.new_id("ins", clock.now_ms())[4:],
+        build=capability.build_digest(),
+    )
+
+
+def register_instance(instance: str) -> None:
+    """Leave a note for the parent process that this worker is complete."""
+    folder = os.environ.get(RUNTIME_DIR)
+    if folder:
+        Path(folder, f"worker-{os.getpid()}").write_text(instance, "ascii")
+
+
+def begin_request() -> None:
+    """Name the request: the client's X-Request-Id and trace id, or new ones."""
+    given = request.headers.get("X-Request-Id", "")
+    g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+    parent = _TRACE_PARENT.fullmatch(request.headers.get("traceparent", ""))
+    g.trace_id = parent[1] if parent else secrets.token_hex(16)
+
+
+def finish_response(response: flask.Response) -> flask.Response:
+    """Add what every answer carries."""
+    headers = response.headers
+    headers["X-Request-Id"] = g.get("request_id", "")
+    for name, value in _SECURITY_HEADERS.items():
+        headers.setdefault(name, value)
+    return response
+
+
+def on_problem(problem: Problem) -> flask.Response:
+    """Answer with a problem document; a denied attempt leaves an audit record."""
+    if problem.kind.status == 403 or problem.code == "bad_credentials":
+        try:
+            web.record_denied(problem)
+        except Problem as full:
+            _log.warning("an audit record of a denied attempt was lost: %s", full.code)
+    reply = web.problem_reply(problem, instance=request.path, trace_id=g.trace_id)
+    return web.respond(reply)
+
+
+def on_http_error(error: HTTPException) -> flask.Response:
+    """Turn what routing and reading refuse into the contract's problems."""
+    match error.code:
+        case 404 | 308:
+            problem = Problem("not_found", "There is no such resource.")
+        case 405:
+            methods = sorted(getattr(error, "valid_methods", None) or ())
+            allow = {"Allow": ", ".join(methods)}
+            problem = Problem("method_not_allowed", "The path has other methods.", headers=allow)
+        case 413:
+            problem = web.too_large()
+        case _ if error.code is not None and error.code >= 500:
+            return on_defect(error)
+        case _:
+            problem = Problem("malformed_json", "The request could not be read.")
+    return on_problem(problem)
+
+
+def on_defect(error: Exception) -> flask.Response:
+    """Log a defect of this program with its trace, and tell the client nothing of it."""
+    names = {"request_id": g.get("request_id"), "trace_id": g.get("trace_id")}
+    _log.error("unhandled error", exc_info=error, extra=names)
+    return on_problem(Problem("internal_error", "The error was recorded."))

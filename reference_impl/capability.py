@@ -1,0 +1,73 @@
+"""The capability document: what this deployment declares about itself, and nothing it lacks."""
+
+import functools
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import flask
+
+from . import __version__, config, web
+
+blueprint = flask.Blueprint("capability", __name__)
+
+CONTRACT_VERSION = "0.1.0"
+MODULES = ({"id": "core", "version": CONTRACT_VERSION, "level": "full"},)
+STORED_STATUSES = (200, 201, 409, 412, 422)
+
+
+@functools.cache
+def build_digest() -> str:
+    """Return the digest of the code that runs: every source file of this package."""
+    digest = hashlib.sha256()
+    folder = Path(__file__).parent
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in {".py", ".sql"}:
+            digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes() + b"\0")
+    return f"sha256-{digest.hexdigest()[:32]}"
+
+
+def document(shared: web.Services) -> dict[str, Any]:
+    """Return the document of this instance."""
+    return {
+        "contract_version": CONTRACT_VERSION,
+        "implementation": {
+            "name": "alluse-reference",
+            "version": __version__,
+            "language": "python",
+        },
+        "build": shared.build,
+        "instance": shared.instance,
+        "modules": list(MODULES),
+        "currencies": [
+            {"code": code, "exponent": exponent} for code, exponent in config.CURRENCIES.items()
+        ],
+        "limits": {
+            "amount_max": config.MAX_AMOUNT,
+            "page_max": config.PAGE_MAX,
+            "body_bytes_max": config.BODY_BYTES_MAX,
+            "batch_items_max": config.BATCH_ITEMS_MAX,
+            "hold_ttl_s_max": config.HOLD_TTL_S_MAX,
+            "metadata_bytes_max": config.METADATA_BYTES_MAX,
+        },
+        "idempotency": {
+            "retention_seconds": config.IDEMPOTENCY_RETENTION_S,
+            "stored_statuses": list(STORED_STATUSES),
+        },
+        "consistency": {"read_your_writes": True},
+        "auth": {
+            "schemes": ["bearer"],
+            "token_ttl": config.ACCESS_TTL_S,
+            "refresh_ttl": config.REFRESH_TTL_S,
+            "password": {"min_length": config.PASSWORD_LENGTH_MIN, "blocklist": True},
+        },
+        "clock": {"controllable": False},
+    }
+
+
+@blueprint.get("/.well-known/alluse")
+def get_capabilities() -> flask.Response:
+    """Answer with the capability document; the ETag covers build and instance."""
+    shared = web.services()
+    tag = f'"{shared.build[7:19]}-{shared.instance[:12]}"'
+    return web.not_modified(tag) or web.respond_json(document(shared), {"ETag": tag})

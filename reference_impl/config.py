@@ -1,0 +1,72 @@
+"""Settings of the server: what it is told, how that reaches its workers, and its fixed limits."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+MAX_AMOUNT = 9_007_199_254_740_991
+"""Largest amount and customer balance, in minor units: the largest I-JSON integer."""
+MAX_SYSTEM_BALANCE = 4_611_686_018_427_387_904
+"""Largest balance of a system account: half of what SQLite's integers hold."""
+CURRENCIES: Mapping[str, int] = {"BHD": 3, "EUR": 2, "GBP": 2, "JPY": 0, "USD": 2}
+"""Accepted currencies and the number of digits of their minor unit."""
+
+BODY_BYTES_MAX = 1024 * 1024
+BATCH_ITEMS_MAX = 1000
+METADATA_BYTES_MAX = 4096
+PAGE_DEFAULT = 50
+PAGE_MAX = 200
+HOLD_TTL_S_MAX = 90 * 24 * 3600
+IDEMPOTENCY_RETENTION_S = 48 * 3600
+ACCESS_TTL_S = 900
+REFRESH_TTL_S = 24 * 3600
+SESSION_TTL_S = 7 * 24 * 3600
+PASSWORD_LENGTH_MIN = 12
+PASSWORD_LENGTH_MAX = 256
+BUFFER_BPS_DEFAULT = 500
+
+ENVIRONMENT_PREFIX = "ALLUSE_"
+
+
+class StartRefusedError(Exception):
+    """The server cannot start: one line naming what is wrong and the way out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What an operator chooses; every field travels to the workers as ALLUSE_<FIELD>."""
+
+    database: Path
+    host: str = "127.0.0.1"
+    port: int = 0
+    workers: int = 2
+    threads: int = 32
+    log_level: str = "warning"
+    queue_size: int = 512
+    """Writes that may wait in one process; the next one is answered 503 `busy`."""
+    write_wait_s: float = 5.0
+    """How long a request waits for its commit before it is answered 503 `busy`."""
+    password_wait_s: float = 10.0
+    """How long a login waits for its turn at the password hash."""
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that `from_environment` reads back; none is a secret."""
+        return {
+            f"{ENVIRONMENT_PREFIX}{field.name.upper()}": str(getattr(self, field.name))
+            for field in fields(self)
+        }
+
+
+def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings back in a worker; a variable that is not there keeps its default."""
+    convert = {"database": Path, "port": int, "workers": int, "threads": int, "queue_size": int}
+    convert |= {"write_wait_s": float, "password_wait_s": float}
+    given = {
+        field.name: convert.get(field.name, str)(environment[name])
+        for field in fields(Settings)
+        if (name := f"{ENVIRONMENT_PREFIX}{field.name.upper()}") in environment
+    }
+    if "database" not in given:
+        raise StartRefusedError("ALLUSE_DATABASE is not set: start with `serve --database PATH`")
+    return Settings(**given)

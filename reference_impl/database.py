@@ -1,0 +1,132 @@
+"""The SQLite file: creating it, refusing the wrong one, and opening connections to it."""
+
+import secrets
+import sqlite3
+import threading
+from pathlib import Path
+
+from .config import CURRENCIES, StartRefusedError
+
+APPLICATION_ID = 0x414C5553  # "ALUS", in the file's header
+SCHEMA_VERSION = 1
+SYSTEM_ACCOUNTS = ("external", "suspense", "fees", "tax")
+BUSY_TIMEOUT_MS = 2000
+"""How long SQLite waits when a program outside this server holds the file."""
+
+_SCHEMA = Path(__file__).with_name("schema.sql")
+
+
+def create(path: Path) -> sqlite3.Connection:
+    """Create a new database file with its secrets and system accounts; return a connection.
+
+    Raises StartRefusedError if the file exists: `init` never touches a book that is there.
+    """
+    if path.exists():
+        raise StartRefusedError(f"{path} already exists: choose another --database PATH")
+    if not path.parent.is_dir():
+        raise StartRefusedError(f"{path.parent} is not a directory: create it first")
+    try:
+        path.touch(mode=0o600)
+        connection = connect(path)
+        connection.executescript(f"BEGIN; {_SCHEMA.read_text('utf-8')}")
+    except (OSError, sqlite3.Error) as error:
+        raise StartRefusedError(f"{path} cannot be created: {error}") from error
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    names = ("token_secret", "cursor_secret", "audit_salt")
+    facts = [("schema_version", str(SCHEMA_VERSION)), ("epoch", "1")]
+    facts += [(name, secrets.token_hex(32)) for name in names]
+    connection.executemany("INSERT INTO meta VALUES (?, ?)", facts)
+    connection.executemany(
+        "INSERT INTO buckets (system, kind, currency) VALUES (?, 'cash', ?)",
+        [(system, currency) for currency in CURRENCIES for system in SYSTEM_ACCOUNTS],
+    )
+    connection.execute("COMMIT")
+    return connection
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """Open a connection with the settings that the guards rely on.
+
+    `recursive_triggers` makes INSERT OR REPLACE run the delete triggers; `trusted_schema` off
+    keeps a doctored file from calling functions; FULL syncs every commit to the disk.
+    """
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    for pragma in (
+        f"busy_timeout = {BUSY_TIMEOUT_MS}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        "recursive_triggers = ON",
+        "trusted_schema = OFF",
+        "cache_size = -8000",
+        *(("query_only = ON",) if read_only else ()),
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+def check(path: Path) -> None:
+    """Refuse a file that this program must not write to.
+
+    Raises StartRefusedError with one line: the file, what is wrong with it, and the way out.
+    """
+    if not path.is_file():
+        raise StartRefusedError(
+            f"{path}: there is no database; create it with `init --database {path}`"
+        )
+    with path.open("rb") as file:
+        if file.read(16) != b"SQLite format 3\x00":
+            raise StartRefusedError(
+                f"{path}: not a SQLite database, or its header is damaged; restore a backup"
+            )
+    try:
+        _check_contents(path)
+    except sqlite3.Error as error:
+        raise StartRefusedError(f"{path}: corrupt ({error}); restore a backup") from error
+
+
+def _check_contents(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    try:
+        if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+            raise StartRefusedError(
+                f"{path}: belongs to another program; name a database made by `init`"
+            )
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version != SCHEMA_VERSION:
+            age = "a newer" if version > SCHEMA_VERSION else "an older"
+            raise StartRefusedError(
+                f"{path}: has schema {version} of {age} version, this program knows"
+                f" {SCHEMA_VERSION}; use the version that wrote it"
+            )
+        damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if damage != "ok":
+            raise StartRefusedError(f"{path}: corrupt ({damage}); restore a backup")
+    finally:
+        connection.close()
+
+
+def meta(connection: sqlite3.Connection, key: str) -> str:
+    """Return one fact about the book; KeyError if it is not there."""
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    if row is None:
+        raise KeyError(key)
+    return str(row[0])
+
+
+class Readers:
+    """One read-only connection for each thread that asks."""
+
+    def __init__(self, path: Path) -> None:
+        """Open nothing yet."""
+        self._path = path
+        self._local = threading.local()
+
+    def get(self) -> sqlite3.Connection:
+        """Return this thread's connection."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = connect(self._path, read_only=True)
+        return connection

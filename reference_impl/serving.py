@@ -1,0 +1,306 @@
+"""Starting and stopping the server: one supervising process, granian and its workers below it.
+
+    serve (this process)  ->  granian's main process, leader of its own group  ->  the workers
+
+The supervisor prints `ready` when every worker has built its application and the server answers;
+it starts the group again if it dies as a whole (granian itself replaces single workers). Stopping
+is SIGTERM, a bounded wait, then SIGKILL of the whole group: granian with two workers, stopped
+right after it is ready, has been seen to hang for ever. The group holds the read end of a pipe
+whose write end only the supervisor has: when that dies, in whatever way, the group ends itself.
+"""
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from . import database, logs, sealed
+from .config import Settings, StartRefusedError
+
+DEFAULT_FACTORY = "reference_impl.app:create_app"
+RUNTIME_DIR = "ALLUSE_RUNTIME_DIR"
+FACTORY = "ALLUSE_FACTORY"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+START_TIMEOUT_S = 20.0
+STOP_GRACE_S = 2
+"""Granian's own bound for its workers."""
+STOP_TIMEOUT_S = 3.5
+"""After this the group is killed."""
+POLL_S = 0.02
+RESTART_MIN_S = 0.2
+RESTARTS_IN_A_ROW_MAX = 5
+
+
+@dataclass(slots=True)
+class Group:
+    """The running process group."""
+
+    pid: int
+    lifeline: int
+    """Write end of the pipe whose closing ends the group."""
+    started_s: float
+
+
+def serve(
+    settings: Settings,
+    factory: str = DEFAULT_FACTORY,
+    *,
+    die_with_parent: bool = False,
+    ready: Callable[[dict[str, Any]], None] | None = None,
+) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code (0 stopped, 1 could not stay up).
+
+    `factory` names a callable without arguments that returns a WSGI application, as
+    `module:attribute`; it is imported in the workers. `ready` gets the ready event (default: one
+    JSON line on standard output). Raises StartRefusedError before anything is started.
+    """
+    database.check(settings.database)
+    sealed.read_keys(settings.database)
+    settings = replace(settings, port=settings.port or free_port(settings.host))
+    check_port(settings.host, settings.port)
+    runtime = Path(tempfile.mkdtemp(prefix="alluse-"))
+    stop = threading.Event()
+    previous = [(number, signal.signal(number, lambda *_: stop.set())) for number in _SIGNALS]
+    try:
+        return _supervise(
+            settings, factory, stop=_until(stop, die_with_parent), run=(runtime, ready or announce)
+        )
+    finally:
+        for number, handler in previous:
+            signal.signal(number, handler)
+        shutil.rmtree(runtime, ignore_errors=True)
+
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def announce(event: dict[str, Any]) -> None:
+    """Print the ready event as one line."""
+    sys.stdout.write(json.dumps(event) + "\n")
+    sys.stdout.flush()
+
+
+def _until(stop: threading.Event, die_with_parent: bool) -> Callable[[float], bool]:
+    """Return a wait that tells whether it is time to stop."""
+    parent = os.getppid()
+
+    def wait(timeout_s: float) -> bool:
+        orphaned = die_with_parent and os.getppid() != parent
+        return orphaned or stop.wait(timeout_s)
+
+    return wait
+
+
+def _supervise(
+    settings: Settings,
+    factory: str,
+    *,
+    stop: Callable[[float], bool],
+    run: tuple[Path, Callable[[dict[str, Any]], None]],
+) -> int:
+    runtime, ready = run
+    announced, failures = False, 0
+    group = start(settings, factory, runtime)
+    try:
+        while True:
+            up = wait_ready(settings, runtime, group, stop)
+            if up and not announced:
+                ready(ready_event(settings))
+                announced = True
+            while up and not stop(0.1 if announced else POLL_S):
+                if has_ended(group):
+                    break
+            if not has_ended(group):
+                return 0 if up or stop(0) else 1
+            failures = 1 if up else failures + 1
+            end(group)
+            if not announced or failures > RESTARTS_IN_A_ROW_MAX or stop(RESTART_MIN_S):
+                return 0 if stop(0) else 1
+            group = start(settings, factory, runtime)
+    finally:
+        end(group)
+
+
+def ready_event(settings: Settings) -> dict[str, Any]:
+    """Return what is announced when every worker answers."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return {
+        "event": "ready",
+        "url": f"http://{host}:{settings.port}",
+        "workers": settings.workers,
+        "pid": os.getpid(),
+    }
+
+
+def free_port(host: str) -> int:
+    """Return a port that nobody listens on at the moment."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def check_port(host: str, port: int) -> None:
+    """Refuse a port that is taken: granian itself would share it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise StartRefusedError(
+                f"--port {port} on {host}: {error.strerror}; choose another or 0"
+            ) from error
+
+
+def start(settings: Settings, factory: str, runtime: Path) -> Group:
+    """Fork granian's main process into a group of its own."""
+    for note in runtime.glob("worker-*"):
+        note.unlink()
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.setpgid(0, 0)
+            os.dup2(2, 1)  # standard output belongs to the ready event alone
+            os.close(write_end)
+            _run_group(settings, factory, runtime, read_end)
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(read_end)
+    return Group(pid=pid, lifeline=write_end, started_s=time.monotonic())
+
+
+def _run_group(settings: Settings, factory: str, runtime: Path, lifeline: int) -> None:
+    """Run granian in this (forked) process until it is told to stop."""
+    os.environ.update(settings.environment())
+    os.environ.update({FACTORY: factory, RUNTIME_DIR: str(runtime)})
+    # Allocator arenas are kept for each thread; two of them bound what a burst leaves behind.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
+    from granian import Granian
+    from granian.constants import Interfaces
+    from granian.log import LogLevels
+
+    import_module_of(factory)
+
+    def load(*_: object) -> Any:
+        end_with(lifeline)
+        return load_app()
+
+    end_with(lifeline)
+    server = Granian(
+        "reference_impl.serving:load_app",
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.WSGI,
+        workers=settings.workers,
+        blocking_threads=settings.threads,
+        websockets=False,
+        respawn_failed_workers=True,
+        workers_kill_timeout=STOP_GRACE_S,
+        log_level=LogLevels.error,
+        log_dictconfig=logs.granian_config(),
+    )
+    server.serve(target_loader=load, wrap_loader=False)
+
+
+def import_module_of(factory: str) -> None:
+    """Import nothing but the web stack before the fork, so that the workers share its memory.
+
+    The factory's own module is imported in each worker, after it may have prepared its parts.
+    """
+    if factory == DEFAULT_FACTORY:
+        from . import app  # noqa: F401
+
+
+def load_app() -> Any:
+    """Import the factory that the environment names and call it (in a worker)."""
+    import importlib
+
+    module, _, name = os.environ[FACTORY].partition(":")
+    return getattr(importlib.import_module(module), name)()
+
+
+def end_with(lifeline: int) -> None:
+    """Kill this process group as soon as the supervisor is gone."""
+
+    def watch() -> None:
+        os.read(lifeline, 1)
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="lifeline", daemon=True).start()
+
+
+def wait_ready(
+    settings: Settings, runtime: Path, group: Group, stop: Callable[[float], bool]
+) -> bool:
+    """Wait until every worker has registered and the server answers; False if it never will."""
+    while time.monotonic() - group.started_s < START_TIMEOUT_S:
+        if stop(POLL_S) or has_ended(group):
+            return False
+        if len(list(runtime.glob("worker-*"))) >= settings.workers and answers(settings):
+            return True
+    return False
+
+
+def answers(settings: Settings) -> bool:
+    """Tell whether the server answers a health request."""
+    connection = http.client.HTTPConnection(settings.host, settings.port, timeout=1)
+    try:
+        connection.request("GET", "/health/live")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def has_ended(group: Group) -> bool:
+    """Tell whether granian's main process is gone, and reap it."""
+    if group.pid < 0:
+        return True
+    pid, _ = os.waitpid(group.pid, os.WNOHANG)
+    return pid != 0 and _reaped(group)
+
+
+def _reaped(group: Group) -> bool:
+    end_group(-group.pid if group.pid < 0 else group.pid)
+    group.pid = -group.pid
+    return True
+
+
+def end(group: Group) -> None:
+    """Stop the group: SIGTERM, a bounded wait, SIGKILL of whoever is left."""
+    if group.pid > 0:
+        os.kill(group.pid, signal.SIGTERM)
+        deadline_s = time.monotonic() + STOP_TIMEOUT_S
+        while not has_ended(group) and time.monotonic() < deadline_s:
+            time.sleep(POLL_S)
+        if group.pid > 0:
+            end_group(group.pid)
+            os.waitpid(group.pid, 0)
+            group.pid = -group.pid
+    if group.lifeline >= 0:
+        os.close(group.lifeline)
+        group.lifeline = -1
+
+
+def end_group(leader: int) -> None:
+    """Kill every process of the group at once."""
+    try:
+        os.killpg(leader, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return

@@ -1,0 +1,284 @@
+"""The way of a request: who asks, what it says, how it is written, and how the answer goes out."""
+
+import hashlib
+import hmac
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import msgspec
+from flask import Response, current_app, g, request
+
+from . import access, audit, database, idempotency, problems, requests, tokens, writer
+from .clock import Clock
+from .config import BODY_BYTES_MAX, Settings
+from .idempotency import Reply
+from .passwords import Passwords
+from .problems import Problem
+from .sealed import Sealer
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Everything that requests share in one process."""
+
+    settings: Settings
+    clock: Clock
+    readers: database.Readers
+    writer: writer.Writer
+    passwords: Passwords
+    sealer: Sealer
+    token_secret: str
+    cursor_secret: bytes
+    audit_salt: bytes
+    instance: str
+    build: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tx:
+    """What a change works with, inside the writer's transaction."""
+
+    connection: sqlite3.Connection
+    now_ms: int
+    services: Services
+
+
+Change = Callable[[Tx], Reply | Problem]
+"""A change raises a Problem to undo itself, and returns one to keep what it wrote."""
+
+
+def services() -> Services:
+    """Return what this app was built with."""
+    found: Services = current_app.extensions["alluse"]
+    return found
+
+
+def reader() -> sqlite3.Connection:
+    """Return this thread's read connection."""
+    return services().readers.get()
+
+
+def now_ms() -> int:
+    """Return the server's time."""
+    return services().clock.now_ms()
+
+
+def reading() -> Tx:
+    """Return what a single query works with."""
+    shared = services()
+    connection = shared.readers.get()
+    return Tx(connection=connection, now_ms=shared.clock.now_ms(), services=shared)
+
+
+@contextmanager
+def snapshot() -> Iterator[Tx]:
+    """Let several queries see one state of the book."""
+    tx = reading()
+    tx.connection.execute("BEGIN")
+    try:
+        yield tx
+    finally:
+        tx.connection.execute("ROLLBACK")
+
+
+def caller(minimum: access.Rank, *, auditor: bool = False) -> access.Caller:
+    """Return who is asking, or refuse: 401 without a live session, 403 below `minimum`."""
+    header = request.headers.get("Authorization")
+    if header is None:
+        raise Problem("token_missing", "Send Authorization: Bearer <token>.")
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Problem("token_invalid", "Send Authorization: Bearer <token>.")
+    found = authenticate(token.strip())
+    access.check_rank(found, minimum, auditor=auditor)
+    return found
+
+
+def authenticate(token: str) -> access.Caller:
+    """Return the principal of an access token whose session and user are still good.
+
+    The session is read every time: a logout or a new role counts at once.
+    """
+    claims = tokens.read(services().token_secret, token)
+    now = now_ms()
+    tokens.check_fresh(claims, now)
+    row = (
+        reader()
+        .execute(
+            "SELECT s.expires_at, s.ended_at, u.roles, u.status FROM sessions s"
+            " JOIN users u ON u.id = s.user_id WHERE s.id = ? AND u.id = ?",
+            (claims.session_id, claims.user_id),
+        )
+        .fetchone()
+    )
+    if row is None or row["ended_at"] is not None or row["status"] != "active":
+        raise Problem("token_invalid", "The session has ended; log in again.")
+    if row["expires_at"] <= now:
+        raise Problem("token_expired", "The session has expired; log in again.")
+    roles = tuple(row["roles"].split())
+    g.actor = claims.user_id
+    return access.Caller(user_id=claims.user_id, session_id=claims.session_id, roles=roles)
+
+
+def body(kind: type[T], *, optional: bool = False) -> T:
+    """Return the request's body as its struct; 400, 413 or 415 if it is not one.
+
+    The decoded document stays in `g.document` for the fingerprint.
+    """
+    length = request.content_length
+    if length is not None and length > BODY_BYTES_MAX:
+        raise too_large()
+    raw = request.get_data(cache=False)
+    if optional and not raw:
+        return requests.decode({}, kind)
+    media_type = (request.headers.get("Content-Type") or "").partition(";")[0]
+    if media_type.strip().lower() != "application/json" or "Content-Encoding" in request.headers:
+        raise Problem("unsupported_media_type", "Send the body as plain application/json.")
+    g.document = requests.parse(raw)
+    return requests.decode(g.document, kind)
+
+
+def too_large() -> Problem:
+    """Return the 413."""
+    return Problem("body_too_large", f"A body has at most {BODY_BYTES_MAX} bytes.")
+
+
+def write(who: access.Caller, action: str, change: Change, *, once: bool = True) -> Response:
+    """Run a change in the writer's transaction with its audit record, and answer.
+
+    `once`: the operation needs an Idempotency-Key; the key's row is part of the transaction.
+    """
+    key = idempotency.parse_key(request.headers.get("Idempotency-Key")) if once else None
+    document = g.get("document")
+    scope = None
+    if key is not None:
+        scope = idempotency.Scope(
+            principal=who.user_id,
+            method=request.method,
+            path=request.path,
+            key=key,
+            fingerprint=idempotency.fingerprint(document),
+        )
+    act = audit.Act(
+        actor=who.user_id,
+        action=action,
+        request_id=g.request_id,
+        payload_digest=digest(services(), document),
+    )
+    return respond(commit(act, scope, change))
+
+
+def digest(shared: Services, document: Any) -> str:
+    """Return the keyed digest that stands for a payload in the audit trail."""
+    payload = idempotency.canonical(document)
+    return hmac.new(shared.audit_salt, payload, hashlib.sha256).hexdigest()
+
+
+def commit(act: audit.Act, scope: idempotency.Scope | None, change: Change) -> Reply:
+    """Hand a change to the writer: recall, do, record, remember, all in one transaction."""
+    shared, instance, trace_id = services(), request.path, g.trace_id
+
+    def run(connection: sqlite3.Connection) -> Reply:
+        now = shared.clock.now_ms()
+        if scope and (stored := idempotency.recall(connection, scope, now)):
+            return stored
+        done = change(Tx(connection=connection, now_ms=now, services=shared))
+        if isinstance(done, Problem):
+            refused(connection, done)
+            return problem_reply(done, instance=instance, trace_id=trace_id)
+        reply = done
+        audit.append(connection, act, target=reply.target, outcome="done", now_ms=now)
+        if scope:
+            idempotency.remember(connection, scope, reply, now)
+        return reply
+
+    def refused(connection: sqlite3.Connection, problem: Problem) -> None:
+        now = shared.clock.now_ms()
+        audit.append(connection, act, target=instance, outcome=problem.code, now_ms=now)
+        if scope and idempotency.is_stored(problem):
+            reply = problem_reply(problem, instance=instance, trace_id=trace_id)
+            idempotency.remember(connection, scope, reply, now)
+
+    return shared.writer.submit(run, refused)
+
+
+def record_denied(problem: Problem) -> None:
+    """Leave an audit record of an attempt that was denied before it reached the writer."""
+    shared = services()
+    act = audit.Act(
+        actor=g.get("actor", "-"),
+        action=f"{request.method} {request.path}",
+        request_id=g.request_id,
+        payload_digest="",
+    )
+    now, target = shared.clock.now_ms(), request.path
+
+    def run(connection: sqlite3.Connection) -> None:
+        audit.append(connection, act, target=target, outcome=problem.code, now_ms=now)
+
+    shared.writer.submit(run)
+
+
+def json_reply(
+    status: int, document: Any, *, target: str, headers: Mapping[str, str] | None = None
+) -> Reply:
+    """Return an answer with a JSON body."""
+    sent = {"Content-Type": "application/json", **(headers or {})}
+    return Reply(status=status, body=msgspec.json.encode(document), headers=sent, target=target)
+
+
+def problem_reply(problem: Problem, *, instance: str, trace_id: str) -> Reply:
+    """Return a refusal in its stored form."""
+    headers = {"Content-Type": problems.MEDIA_TYPE, **problem.headers}
+    encoded = problem.body(instance=instance, trace_id=trace_id)
+    return Reply(status=problem.kind.status, body=encoded, headers=headers)
+
+
+def respond(reply: Reply) -> Response:
+    """Send an answer; a replayed one says so."""
+    if reply.replayed:
+        headers = {**reply.headers, "Idempotency-Replayed": "true"}
+        reply = replace(reply, headers=headers)
+    return Response(reply.body, status=reply.status, headers=reply.headers)
+
+
+def respond_json(document: Any, headers: Mapping[str, str] | None = None) -> Response:
+    """Send a document that was read."""
+    return respond(json_reply(200, document, target="-", headers=headers))
+
+
+def etag(version: int) -> str:
+    """Return the strong entity tag of a version."""
+    return f'"{version}"'
+
+
+def if_match() -> str | None:
+    """Return the If-Match header; a change runs outside the request and is given it."""
+    return request.headers.get("If-Match")
+
+
+def check_if_match(header: str | None, version: int, *, required: bool = True) -> None:
+    """Compare If-Match with the current version: 428 if it is missing, 412 if it differs."""
+    if header is None:
+        if required:
+            raise Problem("precondition_required", "Send If-Match with the ETag of the object.")
+        return
+    tags = [tag.strip() for tag in header.split(",")]
+    if "*" not in tags and etag(version) not in tags:
+        raise Problem("precondition_failed", f"The current version is {etag(version)}.")
+
+
+def not_modified(tag: str) -> Response | None:
+    """Return the 304 if the client has this version already (weak comparison, RFC 9110)."""
+    header = request.headers.get("If-None-Match")
+    if header is None:
+        return None
+    tags = [given.strip().removeprefix("W/") for given in header.split(",")]
+    if "*" in tags or tag in tags:
+        return Response(status=304, headers={"ETag": tag})
+    return None
