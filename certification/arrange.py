@@ -31,7 +31,7 @@ class Arrange:
     @property
     def currency(self) -> str:
         """The currency that the checks use: USD where the deployment has it, else its first."""
-        declared = [row["code"] for row in self.context.capabilities["currencies"]]
+        declared = [row["code"] for row in self.context.declared("currencies")]
         return "USD" if "USD" in declared else str(declared[0])
 
     def money(self, amount: int, currency: str | None = None) -> Json:

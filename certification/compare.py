@@ -118,8 +118,8 @@ class Comparison:
 def compare(old: Judgement, new: Judgement, *, any_profile: bool = False) -> Comparison:
     """Compare `new` with the baseline `old`.
 
-    Raises UsageError where `old` cannot be a baseline (its verdict did not hold, or it is partial or
-    reported), and where the profiles differ in name, version or content unless `any_profile` is set.
+    Raises UsageError where `old` cannot be a baseline (its verdict did not hold, or it is partial
+    or reported), and where the profiles differ in name, version or content unless `any_profile`.
     """
     _refuse_baseline(old)
     remarks = _profile_remarks(old, new, any_profile=any_profile)
@@ -213,16 +213,21 @@ def _kind(old: Outcome | None, new: Outcome | None) -> Change | None:
         return Change.VANISHED
     if old is None:
         return Change.NEW_FAILING if new is Outcome.FAIL else Change.NEW
-    if new is Outcome.FAIL:
-        return None if old is Outcome.FAIL else Change.NEWLY_FAILING
-    if new is Outcome.PASS:
-        if old is Outcome.PASS:
-            return None
-        return Change.FIXED if old is Outcome.FAIL else Change.NEWLY_PASSING
+    if new.decided:
+        return _decided(old, new)
     if not old.decided:
         return None
     broken = new in (Outcome.INCONCLUSIVE, Outcome.ERROR)
     return Change.NEWLY_UNDECIDED if broken else Change.NEWLY_NOT_EXERCISED
+
+
+def _decided(old: Outcome, new: Outcome) -> Change | None:
+    """Return the change to PASS or FAIL."""
+    if old is new:
+        return None
+    if new is Outcome.FAIL:
+        return Change.NEWLY_FAILING
+    return Change.FIXED if old is Outcome.FAIL else Change.NEWLY_PASSING
 
 
 def _score_changes(old: Judgement, new: Judgement) -> tuple[ScoreChange, ...]:

@@ -102,9 +102,9 @@ class Context:
     """Books an object (kind, id, owner's role) for the sweep and the clean-up."""
     objects: Callable[[], Sequence[tuple[str, str, str]]]
     """Everything that the run created so far, in all workers."""
+    stopping: Callable[[], bool]
+    """Whether the run ends early; no request starts then."""
     clock: Callable[[], float] = time.monotonic
-    stop: threading.Event = field(default_factory=threading.Event)
-    """Set when the run ends early; every wait ends with it."""
     random: random.Random = field(init=False)
     arrange: Arrange = field(init=False)
     began_s: float = field(init=False)
@@ -116,6 +116,19 @@ class Context:
         self.random = random.Random(f"{self.seed}:{self.spec.id}:{self.case}")  # noqa: S311  not a secret
         self.arrange = Arrange(context=self)
         self.began_s = self.clock()
+
+    def declared(self, *path: str) -> Any:
+        """Return a member of the capability document; fail the check where it is not declared."""
+        value: Any = self.capabilities
+        for name in path:
+            if not isinstance(value, Mapping) or name not in value:
+                self.fail(
+                    "The capability document lacks a member that the contract requires",
+                    expected=".".join(path),
+                    observed="absent",
+                )
+            value = value[name]
+        return value
 
     # -- who ---------------------------------------------------------------------------------
 
@@ -241,14 +254,14 @@ class Context:
 
     def within_budget(self) -> None:
         """End the check as INCONCLUSIVE once its time budget is spent or the run is ending."""
-        if self.stop.is_set():
+        if self.stopping():
             raise Undecided("the run is ending")
         if self.clock() - self.began_s > self.spec.budget_s:
             raise Undecided(f"the check's budget of {self.spec.budget_s:g} s is spent")
 
     def wait(self, seconds: float) -> None:
-        """Wait, but no longer than the run goes on."""
-        self.stop.wait(seconds)
+        """Wait; Ctrl-C ends it."""
+        threading.Event().wait(seconds)
 
     def until(self, predicate: Callable[[], T | None], *, deadline_s: float) -> T | None:
         """Ask again and again until the answer is truthy; None when the deadline passed."""

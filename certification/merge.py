@@ -209,7 +209,7 @@ def _shifted(case: CaseResult, numbers: int) -> CaseResult:
 def _joined(group: list[CaseResult]) -> CaseResult:
     """Join what the parts said of one case: the worst counts, and is put last.
 
-    Attempts in two jobs have no order: "failed, then passed" must not be read out of that of files.
+    Attempts in two jobs have no order: "failed, then passed" must not be read out of the files.
     """
     if len(group) == 1:
         return group[0]

@@ -280,4 +280,5 @@ def _context(config: pytest.Config, spec: CheckSpec, case: str) -> Context:
         measure=connection.sink.spool.record,
         created=connection.created,
         objects=connection.objects,
+        stopping=lambda: connection.stop_reason() is not None,
     )

@@ -256,7 +256,8 @@ def _one_phase(
         interrupted=work.interrupted,
         on_case=work.display.case,
     )
-    merged = merge(spool, ids)
+    cut_short = None if end in (PhaseEnd.COMPLETED, PhaseEnd.CRASHED) else end.value
+    merged = merge(spool, ids, cut_short=cut_short)
     for record in merged.records:
         work.writer.write(record)
         if isinstance(record, CaseResult):

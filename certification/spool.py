@@ -151,10 +151,11 @@ class Merged:
     requests: int
 
 
-def merge(folder: Path, planned: Sequence[CheckId]) -> Merged:
-    """Merge the spools of one phase; a case that started and never ended becomes ERROR.
+def merge(folder: Path, planned: Sequence[CheckId], *, cut_short: str | None = None) -> Merged:
+    """Merge the spools of one phase.
 
-    A planned check without any case is left out here: the runner books it with the reason it knows.
+    A case that started and never ended is ERROR, or NOT_EXERCISED where the runner itself cut the
+    phase short. A planned check without any case is left out: the runner books it.
     """
     exchanges: list[Exchange] = []
     cases: dict[tuple[str, str], CaseResult] = {}
@@ -177,7 +178,7 @@ def merge(folder: Path, planned: Sequence[CheckId]) -> Merged:
                 elif isinstance(record, Measurement | Incident):
                     others.append(record)
     exchanges += [_unanswered(line) for line in sending.values()]
-    crashed = [_crashed(line) for where, line in started.items() if where not in cases]
+    crashed = [_unended(line, cut_short) for where, line in started.items() if where not in cases]
     order = {check: index for index, check in enumerate(planned)}
 
     def place(record: Exchange | CaseResult) -> tuple[int, str, int, int]:
@@ -232,11 +233,13 @@ def _unanswered(line: Json) -> Exchange:
     )
 
 
-def _crashed(line: Json) -> CaseResult:
+def _unended(line: Json, cut_short: str | None) -> CaseResult:
+    outcome = Outcome.NOT_EXERCISED if cut_short else Outcome.ERROR
+    ended = "the process that ran the check ended before the check did"
     return CaseResult(
         check=line["check"],
         case=line["case"],
-        outcome=Outcome.ERROR,
-        reason="the process that ran the check ended before the check did",
-        attempts=(Outcome.ERROR,),
+        outcome=outcome,
+        reason=f"run cut short: {cut_short}" if cut_short else ended,
+        attempts=(outcome,),
     )
