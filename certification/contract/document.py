@@ -14,12 +14,12 @@ import yaml
 from certification.contract.operation import Operation, Problem, operation_of
 from certification.contract.policy import policy_rule_violations
 from certification.contract.schemas import SchemaSet, Violation
+from certification.contract.walk import operations_in
 
 OPENAPI_FILE = "openapi.yaml"
 PROBLEMS_FILE = "problems.yaml"
 CAPABILITY_FILE = "capability.schema.json"
 POLICY_FILE = "growth-policy.schema.json"
-METHODS = ("get", "put", "post", "delete", "patch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,18 +51,10 @@ class Contract:
 def load_contract() -> Contract:
     """Read the contract shipped with the package; validators are compiled when first used."""
     document = read_document()
-    resources = {
-        OPENAPI_FILE: document,
-        CAPABILITY_FILE: read_schema(CAPABILITY_FILE),
-        POLICY_FILE: read_schema(POLICY_FILE),
-    }
-    schemas = SchemaSet.of(resources)
+    schemas = SchemaSet.of({OPENAPI_FILE: document, **read_schemas()})
     problems = read_problems()
     operations = (
-        operation_of(document, (path, method), schemas, problems)
-        for path, item in document["paths"].items()
-        for method in METHODS
-        if method in item
+        operation_of(document, place, schemas, problems) for place, _ in operations_in(document)
     )
     return Contract(
         version=document["info"]["version"],
@@ -76,6 +68,11 @@ def load_contract() -> Contract:
 def read_document() -> dict[str, Any]:
     """Parse openapi.yaml."""
     return _yaml(OPENAPI_FILE)
+
+
+def read_schemas() -> dict[str, Any]:
+    """Parse the schema files that openapi.yaml refers to, by name."""
+    return {name: read_schema(name) for name in (CAPABILITY_FILE, POLICY_FILE)}
 
 
 def read_problems() -> Mapping[str, Problem]:

@@ -137,14 +137,17 @@ def operation_of(
     """Read the operation at `place` (path, method in small letters) of a parsed document."""
     path, method = place
     spec = document["paths"][path][method]
+    here = ("paths", path, method)
     bodies = {
-        int(status): _media_references(document, ("paths", path, method, "responses", status))
-        for status in spec["responses"]
+        int(status): {
+            media_type: reference_of(document, (*here, "responses", status), media_type)
+            for media_type in resolve(document, response).get("content", {})
+        }
+        for status, response in spec["responses"].items()
     }
     request = None
     if "requestBody" in spec:
-        where = ("paths", path, method, "requestBody", "content", "application/json", "schema")
-        request = _reference(where)
+        request = reference_of(document, (*here, "requestBody"), "application/json")
     return Operation(
         id=spec["operationId"],
         method=method.upper(),
@@ -203,21 +206,15 @@ def resolve(document: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str
     return node
 
 
-def _media_references(document: Mapping[str, Any], place: tuple[str, ...]) -> Mapping[str, str]:
-    """Media type -> reference of the schema, for the response at `place`."""
+def reference_of(document: Mapping[str, Any], place: tuple[str, ...], media_type: str) -> str:
+    """Return the reference of the schema of a body at `place`, through local references."""
     node = _at(document, place)
     while "$ref" in node:
         place = _parts(node["$ref"])
         node = _at(document, place)
-    return {
-        media_type: _reference((*place, "content", media_type, "schema"))
-        for media_type in node.get("content", {})
-    }
-
-
-def _reference(place: tuple[str, ...]) -> str:
     # A URI fragment: the braces of a path template must not stand in it as they are.
-    return "openapi.yaml#" + quote(pointer(place), safe="/~")
+    where = pointer((*place, "content", media_type, "schema"))
+    return "openapi.yaml#" + quote(where, safe="/~")
 
 
 def _parts(reference: str) -> tuple[str, ...]:
