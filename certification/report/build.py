@@ -253,19 +253,28 @@ def _levels(judgement: Judgement) -> tuple[LevelView, ...]:
 
 def _fixes(judgement: Judgement, texts: Remedies) -> tuple[FixView, ...]:
     """Return what to fix first, in the verdict's order."""
+    results = {str(check.check.id): check for check in judgement.score.checks}
     return tuple(
         FixView(
             check=fix.check,
             title=fix.title,
+            outcome=results[fix.check].outcome.value,
             severity=fix.severity.value,
             gain=fix.gain,
             gain_text=signed_text(fix.gain),
             total_after=score_text(fix.total_after),
             level_after=fix.level_after,
-            remedy=fix.remedy or _sections(texts.get(fix.check, {})).get("remedy", ""),
+            remedy=fix.remedy or _advice(results[fix.check], texts.get(fix.check, {})),
         )
         for fix in judgement.verdict.fixes
     )
+
+
+def _advice(result: CheckResult, texts: Mapping[str, str]) -> str:
+    """Return the catalogue's remedy for a failure; for an undecided check, why it is that."""
+    if result.outcome is Outcome.FAIL:
+        return _sections(texts).get("remedy", "")
+    return f"Not decided: {shortened(result.reason, FINDING_CHARACTERS)}" if result.reason else ""
 
 
 def _untested(

@@ -17,17 +17,19 @@ if TYPE_CHECKING:
 ROWS_SHOWN: Final = 200
 FIXES_SHOWN: Final = 10
 CELL_CHARACTERS: Final = 300
-_MARKUP: Final = re.compile(r"([\\`*_{}\[\]()#+!|~$^=-])")
-_REFERENCES: Final = str.maketrans(
-    {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;", ":": "&#58;", "/": "&#47;", ".": "&#46;"}
-)
-"""Signs that start HTML, mentions or automatic links."""
+_MARKUP: Final = re.compile(r"([\\`*_\[\]|~$])")
+_HTML: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;"})
+_LINK: Final = re.compile(r"(?i)\b(https?|ftp)://|\b(www)\.")
+_BLOCK: Final = re.compile(r"^([-+=#]|\d+(?=[.)]))")
+"""What starts a list, a heading or an underline at the beginning of a line."""
 
 
 def plain(text: str) -> str:
     """Return foreign text as Markdown that shows it and means nothing."""
     line = shortened(one_line(text), CELL_CHARACTERS)
-    return _MARKUP.sub(r"\\\1", line).translate(_REFERENCES)
+    line = _MARKUP.sub(r"\\\1", line).translate(_HTML)
+    line = _LINK.sub(lambda m: f"{m[1]}&#58;//" if m[1] else f"{m[2]}&#46;", line)
+    return _BLOCK.sub(lambda m: "".join(f"&#{ord(sign)};" for sign in m[1]), line)
 
 
 def code(text: str) -> str:
@@ -116,6 +118,7 @@ def _fixes(view: ReportView) -> list[str]:
     rows = [
         (
             plain(fix.title),
+            fix.outcome,
             code(fix.check),
             fix.severity,
             fix.gain_text,
@@ -126,7 +129,7 @@ def _fixes(view: ReportView) -> list[str]:
     ]
     if not rows:
         return []
-    head = ("fix", "check", "severity", "gain", "score then", "level then")
+    head = ("fix", "now", "check", "severity", "gain", "score then", "level then")
     return ["## What to fix first", "", *table(head, rows)]
 
 

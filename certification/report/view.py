@@ -133,6 +133,8 @@ class FixView:
 
     check: str
     title: str
+    outcome: str
+    """Of the check; an undecided one is made decidable instead of fixed."""
     severity: str
     gain: Fraction
     gain_text: str
