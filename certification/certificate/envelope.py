@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from securesystemslib.signer import (  # type: ignore[attr-defined] # re-exported without __all__
         CryptoSigner,
+        Key,
         SSlibKey,
     )
 
@@ -107,7 +108,7 @@ def open_envelope(data: bytes) -> Sealed:
 
 def signature_state(sealed: Sealed, trusted: Sequence[SSlibKey]) -> SignatureState:
     """Check the signature against the keys given, and no other."""
-    keys = [key for key in trusted if key.keyid == sealed.keyid]
+    keys: list[Key] = [key for key in trusted if key.keyid == sealed.keyid]
     if not keys:
         return SignatureState.UNKNOWN_KEY
     try:
@@ -123,7 +124,8 @@ def parse_json(data: bytes, what: str) -> Json:
         document = json.loads(
             data.decode(), object_pairs_hook=_no_duplicates, parse_constant=_no_constant
         )
-    except UnicodeDecodeError:
+        canonical(document)  # half a surrogate pair can be escaped in, and cannot be spelled again
+    except UnicodeError:
         raise EnvelopeError(f"{what} is not UTF-8 text") from None
     except RecursionError:
         raise EnvelopeError(f"{what} is nested too deeply") from None

@@ -68,7 +68,7 @@ def test_result_statement(judgement: Judgement) -> Json:
         "configuration": [
             {
                 "name": f"profile:{judgement.profile.name}",
-                "digest": {"sha256": judgement.run.judgement.profile.sha256},
+                "digest": {"sha256": judgement.profile.sha256},
             }
         ],
         "passedTests": sorted(by_outcome[Outcome.PASS]),

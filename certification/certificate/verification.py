@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from certification.certificate.statement import (
 )
 from certification.errors import CertificationError, EvidenceError, ExitCode
 from certification.evidence import read_run
-from certification.judge import Judgement, judge
+from certification.judge import Judgement, judge_run
 from certification.keys import load_trusted
 from certification.scoring import SCORING_VERSION
 
@@ -191,7 +191,7 @@ def _follow(statement: Json, path: Path | None, run: RecordedRun | None) -> Answ
         return _claims(Answer.UNKNOWN, because)
     issued = _moment(predicate["issuance"]["issued"])
     try:
-        again = judge(path, today=date(issued.year, issued.month, issued.day))
+        again = judge_run(run, today=issued.date())
     except CertificationError as error:
         return _claims(Answer.NO, f"the evidence cannot be judged: {error.message}")
     wrong = _differences(statement, again)

@@ -1,7 +1,7 @@
 """Recomputes what a document states of its own rows, and names every contradiction.
 
-What a document says is data (`document`); whether it follows is decided by a closed set of rules, each
-a pure function (`within` one document, `across` two, `recorded` for a run and its result).
+What a document says is data (`document`); whether it follows is decided by a closed set of rules,
+each a pure function (`within` one document, `across` two, `recorded` for a run and its result).
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def examine(paths: Sequence[Path], *, today: date) -> tuple[Contradiction, ...]:
     A recorded run is its folder, its evidence file or its `result.json`. Raises `UsageError` and
     `EvidenceError` for files that are neither.
     """
-    documents, found = [], []
+    documents: list[Document] = []
+    found: list[Contradiction] = []
     for path in paths:
         evidence = _evidence_of(path)
         if evidence is None:
