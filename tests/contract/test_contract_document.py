@@ -11,6 +11,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from certification.contract import IfMatch, load_contract
 from certification.contract.document import read_document, read_problems, read_schemas
 from certification.contract.lint import RULE_NAMES, lint
+from certification.contract.walk import operations_in
 
 Document = dict[str, Any]
 Mutation = Callable[[Document], object]
@@ -225,3 +226,35 @@ def test_every_problem_says_what_to_do() -> None:
         assert row.remedy.endswith(".")
         assert isinstance(row.retryable, bool)
         assert row.retryable or row.status not in (429, 503)
+
+
+def _objects(document: Document, node: Any, seen: set[str]) -> list[Document]:
+    """Every object schema reachable from a schema, through local references."""
+    found: list[Document] = []
+    if isinstance(node, dict):
+        reference = node.get("$ref", "")
+        if reference.startswith("#/") and reference not in seen:
+            seen.add(reference)
+            name = reference.rsplit("/", 1)[1]
+            found += _objects(document, document["components"]["schemas"][name], seen)
+        if node.get("type") == "object":
+            found.append(node)
+        for value in node.values():
+            found += _objects(document, value, seen)
+    elif isinstance(node, list):
+        for value in node:
+            found += _objects(document, value, seen)
+    return found
+
+
+def test_requests_are_closed_at_every_level_but_metadata() -> None:
+    document = read_document()
+    seen: set[str] = set()
+    objects: list[Document] = []
+    for _, spec in operations_in(document):
+        if "requestBody" in spec:
+            schema = spec["requestBody"]["content"]["application/json"]["schema"]
+            objects += _objects(document, schema, seen)
+    assert len(objects) > 30
+    free = [item for item in objects if item.get("additionalProperties") is not False]
+    assert free == [document["components"]["schemas"]["Metadata"]]
