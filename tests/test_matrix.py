@@ -44,7 +44,7 @@ CHECKS = (
 
 def test_the_matrix_leads_both_ways_and_names_gaps_and_unknown_ids() -> None:
     matrix = build_matrix(REGISTER, CHECKS)
-    showing = {row.requirement.id: row.checks for row in matrix.rows}
+    showing = {str(row.requirement.id): row.checks for row in matrix.rows}
     assert showing["SYS-TXN"] == ("functional/money/a", "functional/money/b")
     assert showing["SYS-ACC"] == ("functional/money/b",)
     assert dict(matrix.checks)["functional/money/b"] == ("SYS-TXN", "SYS-ACC")
