@@ -206,11 +206,13 @@ def _grants(section: Section, folder: Path) -> Grants:
 def _limits(section: Section, base_url: BaseUrl) -> Limits:
     allowed = section.texts("allow_hosts", (base_url.host,))
     for entry in allowed:
+        fix = 'write host or host:port, e.g. "staging.example.org:8443"'
         try:
-            parse_base_url(f"http://{entry}")
+            bare = parse_base_url(f"http://{entry}")
         except AddressError as error:
-            fix = 'write host or host:port, e.g. "staging.example.org:8443"'
             raise section.error("allow_hosts", f"{entry!r}: {error}", hint=fix) from None
+        if bare.prefix or "/" in entry:
+            raise section.error("allow_hosts", f"{entry!r} is not a host", hint=fix)
     if not host_allowed(base_url, allowed):
         raise section.error(
             "allow_hosts",

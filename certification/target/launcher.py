@@ -26,14 +26,14 @@ INIT_TIMEOUT_S = 30.0
 STOP_GRACE_S = 8.0
 """From SIGTERM to SIGKILL of the process group."""
 LOG_MAX_BYTES = 4 * 1024 * 1024
-"""What the target says beyond it is read and dropped, so that it neither blocks nor fills a disk."""
+"""The rest is read and dropped, so that the target neither blocks nor fills a disk."""
 LINE_MAX_BYTES = 64 * 1024
 LOG_TAIL_BYTES = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """How a local target is started; `{database}` in an argument is the path of a fresh database."""
+    """How a local target is started; `{database}` in an argument becomes a fresh path."""
 
     init: tuple[str, ...] = ()
     """Run to its end first; empty where nothing needs to be prepared."""

@@ -34,6 +34,8 @@ class Wire(threading.local):
     """Whether the connection served an earlier exchange."""
     sent: int = 0
     received: int = 0
+    began: bytes = b""
+    """The first bytes of the answer."""
     ended: bool = False
     """Whether the server closed its side."""
     tls_failed: bool = False
@@ -45,6 +47,7 @@ class Wire(threading.local):
         self.phase = "open"
         self.reused = True
         self.sent = self.received = 0
+        self.began = b""
         self.ended = self.tls_failed = False
 
     def remaining(self, timeout: type[Exception]) -> float:
@@ -53,6 +56,11 @@ class Wire(threading.local):
         if left <= 0:
             raise timeout("the deadline of the exchange is over")
         return left
+
+    @property
+    def other_protocol(self) -> bool:
+        """Whether what came cannot be the beginning of an HTTP/1 answer."""
+        return not b"HTTP/1.".startswith(self.began)
 
     @property
     def untouched(self) -> bool:
@@ -90,6 +98,7 @@ class DeadlineStream(httpcore.NetworkStream):
         except OSError as error:
             raise httpcore.ReadError(str(error)) from error
         wire.received += len(data)
+        wire.began = (wire.began + data[:7])[:7]
         wire.ended = not data
         if wire.head_left is not None:
             wire.head_left -= len(data)

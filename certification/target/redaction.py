@@ -22,7 +22,7 @@ SECRET_HEADERS = frozenset(
 _KEY_NAMES = (
     r"(?:[A-Za-z0-9]+[_-])*"
     r"(?:passwords?|passwd|passphrase|secrets?|tokens?|otp|totp|authorization|private_key|api_key"
-    r"|recovery_codes?|credentials?)"
+    r"|recovery_codes?|credentials?|otpauth_uri|challenge)"
     r"|accessToken|refreshToken|idToken|clientSecret|apiKey|newPassword|currentPassword"
 )
 _JSON_MEMBER = re.compile(

@@ -21,7 +21,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        program = subprocess.Popen(  # noqa: S603  the starter's argument list, no shell
+        program = subprocess.Popen(
             sys.argv[2:],
             stdin=subprocess.DEVNULL,
             preexec_fn=_default_signals,  # noqa: PLW1509

@@ -144,6 +144,8 @@ class Transport:
                 return Lost.REFUSED, str(error)
             case httpcore.NetworkError() if wire.tls_failed:
                 return Lost.TLS, str(error)
+            case httpcore.RemoteProtocolError() if wire.other_protocol:
+                return Lost.PROTOCOL_ERROR, "what came back is not HTTP/1"
             case httpcore.RemoteProtocolError() if not wire.ended:
                 return Lost.PROTOCOL_ERROR, str(error)
             case _:
