@@ -43,7 +43,7 @@ def merge(paths: Sequence[Path], out: Path) -> Path:
 
     A check that one part ran and the others left out counts as run; a case that two parts decided
     takes the worst outcome and is flaky where they differ. The order of `paths` does not matter.
-    Raises UsageError where the parts do not belong together, EvidenceError where one cannot be read.
+    Raises UsageError where the parts do not belong together, EvidenceError for an unreadable one.
     """
     if not paths:
         raise UsageError("there is nothing to merge", hint="name the evidence files")
