@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import socket
 import threading
 import time
 import zlib
@@ -200,7 +201,7 @@ def test_base_path_and_ipv6(host: str, access_to: MakeAccess) -> None:
 def test_connection_is_kept_and_replaced_when_the_server_closed_it(access_to: MakeAccess) -> None:
     closed = threading.Semaphore(0)
 
-    def closing(connection: servers.socket.socket, request: bytes) -> None:
+    def closing(connection: socket.socket, request: bytes) -> None:
         servers.says_and_closes(answer())(connection, request)
         closed.release()
 
@@ -220,12 +221,12 @@ def test_a_lost_request_is_not_repeated(access_to: MakeAccess) -> None:
     """The server took the request on a kept connection and closed: it may have been done."""
     seen: list[bytes] = []
 
-    def behave(connection: servers.socket.socket, request: bytes) -> None:
+    def behave(connection: socket.socket, request: bytes) -> None:
         seen.append(request)
         if len(seen) == 1:
             connection.sendall(answer())
         else:
-            connection.shutdown(servers.socket.SHUT_RDWR)
+            connection.shutdown(socket.SHUT_RDWR)
 
     with serving(behave) as server:
         access = access_to(server.url)
@@ -239,7 +240,7 @@ def test_a_lost_request_is_not_repeated(access_to: MakeAccess) -> None:
     ("advice", "waited", "tries"),
     [("1", [1.0], 2), ("99999999999999", [], 1), ("soon", [], 1), ("-1", [], 1), (None, [], 1)],
 )
-def test_429_is_waited_for_within_reason(
+def test_429_is_waited_for_within_reason(  # noqa: PLR0917  pytest gives them by name
     advice: str | None,
     waited: list[float],
     tries: int,
@@ -272,7 +273,7 @@ def test_429_for_ever_ends_and_rate_checks_see_the_first(
 def test_burst_of_threads_each_gets_its_own_answer(
     access_to: MakeAccess, recorded: list[Exchange]
 ) -> None:
-    def echo(connection: servers.socket.socket, request: bytes) -> None:
+    def echo(connection: socket.socket, request: bytes) -> None:
         connection.sendall(answer(request.partition(b"\r\n\r\n")[2]))
 
     with serving(echo) as server:

@@ -1,4 +1,4 @@
-"""Identities: given, created by an admin, the same in every process, and honest about what lacks."""
+"""Identities: given, created by an admin, the same in every process."""
 
 from __future__ import annotations
 

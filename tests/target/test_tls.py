@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from certification.errors import UsageError
+from certification.target.address import parse_base_url
 from certification.target.client import Request
 from certification.target.file import client_settings
 from certification.target.model import Limits, Target, Tls
 from certification.target.outcomes import Answer, Lost, NoAnswer
-from certification.target.address import parse_base_url
 from tests.target import servers
 from tests.target.certificates import Authority, authority
 from tests.target.servers import answer, serving
@@ -66,7 +67,7 @@ def test_client_certificate(access_to: MakeAccess, ca: Authority) -> None:
 
 
 def test_handshake_that_never_ends(access_to: MakeAccess, ca: Authority) -> None:
-    with servers.socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         started = time.monotonic()
         outcome = get(access_to(f"https://127.0.0.1:{port}"))
@@ -77,7 +78,7 @@ def test_handshake_that_never_ends(access_to: MakeAccess, ca: Authority) -> None
 
 def test_files_that_are_no_certificates(ca: Authority, tmp_path: Path) -> None:
     (tmp_path / "text.pem").write_text("nothing")
-    with pytest.raises(UsageError, match="tls.ca"):
+    with pytest.raises(UsageError, match=r"tls\.ca"):
         context_of(Tls(ca=tmp_path / "text.pem"))
     certificate, _ = ca.issue("client", ExtendedKeyUsageOID.CLIENT_AUTH)
     encrypted = tmp_path / "encrypted.pem"
@@ -89,5 +90,5 @@ def test_files_that_are_no_certificates(ca: Authority, tmp_path: Path) -> None:
         )
     )
     for key in (encrypted, tmp_path / "text.pem", tmp_path / "ca-key.pem"):
-        with pytest.raises(UsageError, match="tls.client_certificate"):
+        with pytest.raises(UsageError, match=r"tls\.client_certificate"):
             context_of(Tls(client_certificate=certificate, client_key=key))
