@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from certification.certificate.approval import (
+    APPROVAL_FILE,
+    Approver,
+    countersign,
+    verify_approval,
+)
 from certification.certificate.signing import (
     CERTIFICATE_FILE,
     TEST_RESULT_FILE,
@@ -13,15 +19,19 @@ from certification.certificate.verification import Answer, Answered, VerifyRepor
 from certification.keys import KeyPair, generate_key
 
 __all__ = [
+    "APPROVAL_FILE",
     "CERTIFICATE_FILE",
     "TEST_RESULT_FILE",
     "Answer",
     "Answered",
+    "Approver",
     "KeyPair",
     "SignedCertificate",
     "VerifyReport",
+    "countersign",
     "generate_key",
     "sign",
     "verify",
+    "verify_approval",
     "write_certificate",
 ]

@@ -44,10 +44,13 @@ def sign(  # noqa: PLR0913 - each is one plain fact about who signs what, when a
     """Sign what was judged, whatever level it came to.
 
     `now` must know its time zone. Raises `UsageError` for a partial, interrupted or reported run
-    with the verdict's reasons, for evidence or a profile that is not the one that was recorded, and
+    with the verdict's reasons, for evidence or a profile that is not the one recorded, and
     for a key that cannot sign.
     """
     reasons = judgement.verdict.not_certifiable
+    if not reasons and judgement.run.header.source != "observed":
+        # The verdict knows `reported`; an unheard-of source must not pass for observed.
+        reasons = (f"its source is {judgement.run.header.source!r:.80}",)
     if reasons:
         raise UsageError(
             f"{evidence_path}: no certificate can be signed: {'; '.join(reasons)}",

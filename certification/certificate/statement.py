@@ -50,8 +50,8 @@ def certificate_statement(
     predicate = claims_of(judgement)
     predicate["issuance"] = {
         "operator": operator or judgement.run.header.operator or "not named",
-        "issued": _utc(issued),
-        "valid_until": _utc(until),
+        "issued": utc(issued),
+        "valid_until": utc(until),
         "keyid": keyid,
     }
     return _statement(judgement, CERTIFICATE_TYPE, predicate)
@@ -221,7 +221,8 @@ def _number(value: Fraction) -> Json:
     return {"exact": str(value), "decimal": decimal(value)}
 
 
-def _utc(moment: datetime) -> str:
+def utc(moment: datetime) -> str:
+    """Write a time in UTC to the second."""
     return moment.astimezone(tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -13,13 +12,11 @@ from certification.certificate.envelope import (
     SignatureState,
     canonical,
     open_envelope,
-    parse_json,
     read_envelope_file,
     signature_state,
 )
+from certification.certificate.reading import moment, parse_certificate
 from certification.certificate.statement import (
-    CERTIFICATE_TYPE,
-    STATEMENT_TYPE,
     claims_of,
     subjects,
 )
@@ -31,6 +28,7 @@ from certification.scoring import SCORING_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from certification.model import Json
@@ -100,11 +98,11 @@ def verify(
         return _unreadable(str(fault), evidence_path)
     run, evidence = _evidence(evidence_path)
     try:
-        statement = _parse_statement(sealed)
+        statement = parse_certificate(sealed)
     except EnvelopeError as fault:
         because = f"what is signed cannot be read: {fault}"
         return VerifyReport(
-            signature=_signature(sealed, state),
+            signature=answer_signature(sealed, state),
             claims=_claims(Answer.UNKNOWN, because),
             evidence=evidence or _whole(Answer.UNKNOWN, because),
             validity=_validity_answer(Answer.UNKNOWN, because),
@@ -113,7 +111,7 @@ def verify(
         )
     predicate = statement["predicate"]
     return VerifyReport(
-        signature=_signature(sealed, state),
+        signature=answer_signature(sealed, state),
         claims=_follow(statement, evidence_path, run),
         evidence=evidence or _digest(predicate, run),
         validity=_validity(predicate, sealed, now),
@@ -122,33 +120,8 @@ def verify(
     )
 
 
-def _parse_statement(sealed: Sealed) -> Json:
-    statement = parse_json(sealed.payload, "the statement")
-    if canonical(statement) != sealed.payload:
-        raise EnvelopeError("the statement is not spelled as this program spells it")
-    if statement.get("_type") != STATEMENT_TYPE:
-        raise EnvelopeError(f"statement type is not {STATEMENT_TYPE}")
-    kind = statement.get("predicateType")
-    if kind != CERTIFICATE_TYPE:
-        raise EnvelopeError(f"predicate type {str(kind)[:80]!r} is not {CERTIFICATE_TYPE}")
-    predicate = statement.get("predicate")
-    if not isinstance(predicate, dict):
-        raise EnvelopeError("there is no predicate")
-    needed = {"title": str, "scoring": str, "issuance": dict, "evidence": dict}
-    for key, kind_of in needed.items():
-        if not isinstance(predicate.get(key), kind_of):
-            raise EnvelopeError(f"`{key}` is missing")
-    if not isinstance(predicate["evidence"].get("sha256"), str):
-        raise EnvelopeError("the evidence digest is missing")
-    for key in ("issued", "valid_until", "keyid"):
-        if not isinstance(predicate["issuance"].get(key), str):
-            raise EnvelopeError(f"`issuance.{key}` is missing")
-    _moment(predicate["issuance"]["issued"])
-    _moment(predicate["issuance"]["valid_until"])
-    return statement
-
-
-def _signature(sealed: Sealed, state: SignatureState) -> Answered:
+def answer_signature(sealed: Sealed, state: SignatureState) -> Answered:
+    """Put the state of a signature in words; an unknown key and a bad signature differ."""
     match state:
         case SignatureState.TRUSTED:
             return _signed(Answer.YES, f"valid, by {sealed.keyid}, a key you trust")
@@ -189,7 +162,7 @@ def _follow(statement: Json, path: Path | None, run: RecordedRun | None) -> Answ
     if predicate["scoring"] != SCORING_VERSION:
         because = f"scored by rules {predicate['scoring']}, these are {SCORING_VERSION}"
         return _claims(Answer.UNKNOWN, because)
-    issued = _moment(predicate["issuance"]["issued"])
+    issued = moment(predicate["issuance"]["issued"])
     try:
         again = judge_run(run, today=issued.date())
     except CertificationError as error:
@@ -227,18 +200,11 @@ def _validity(predicate: Json, sealed: Sealed, now: datetime) -> Answered:
         return _validity_answer(
             Answer.NO, f"issued for key {issuance['keyid'][:128]}, not the signer's"
         )
-    if now < _moment(issued):
+    if now < moment(issued):
         return _validity_answer(Answer.NO, f"not valid before {issued}")
-    if now > _moment(until):
+    if now > moment(until):
         return _validity_answer(Answer.NO, f"expired on {until}")
     return _validity_answer(Answer.YES, f"issued {issued}, valid until {until}")
-
-
-def _moment(text: str) -> datetime:
-    try:
-        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-    except ValueError:
-        raise EnvelopeError(f"{text[:40]!r} is no UTC time") from None
 
 
 def _unreadable(fault: str, evidence_path: Path | None) -> VerifyReport:
