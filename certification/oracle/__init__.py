@@ -1,0 +1,1 @@
+"""Small independent calculations that say what a correct deployment must answer."""

@@ -1,0 +1,291 @@
+"""Bursts: whatever arrives at once ends as if it had come one after the other."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from certification.checks import check
+from certification.model import Json, Severity, Veto
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from certification.context import Context
+    from certification.target.reply import Reply
+
+RIVALS = 10
+ROUNDS = 3
+
+
+def _expect_only(
+    ctx: Context, replies: Sequence[Reply], *, success: int, problems: set[str]
+) -> list[Reply]:
+    """Return the accepted answers; fail on any that is neither accepted nor a named problem."""
+    for reply in replies:
+        if reply.status != success:
+            ctx.is_problem(reply, problems)
+    return [reply for reply in replies if reply.status == success]
+
+
+def _post(ctx: Context, body: Json) -> Callable[[], Reply]:
+    return partial(ctx.customer.call, "createTransaction", body=body)
+
+
+def _one_winner(
+    ctx: Context, replies: Sequence[Reply], what: str, *, success: int, code: str
+) -> Reply:
+    """Return the only accepted answer; fail if there is none or more than one."""
+    winners = _expect_only(ctx, replies, success=success, problems={code})
+    ctx.equal(len(winners), 1, f"{what}: accepted of {len(replies)}", *winners)
+    return winners[0]
+
+
+@check(
+    "functional/concurrency/double-spend",
+    title="Of many withdrawals of everything at once, one is taken",
+    failure_title="The same money is spent more than once",
+    severity=Severity.CRITICAL,
+    requirements=["SYS-TXN", "E2E-TXN"],
+    operations=["createTransaction", "getAccount"],
+    veto=Veto.DOUBLE_SPEND,
+    defects=["funds-checked-before-the-lock"],
+)
+def check_double_spend(ctx: Context) -> None:
+    """Whether ten simultaneous withdrawals of the whole balance pay out once.
+
+    Why: Check-then-write passes every sequential test and pays out ten times under load.
+    How: Ten equal withdrawals released by one barrier, in three rounds on fresh accounts.
+    Fails when: More or less than one is taken, another answer comes, or the ledger is not 0.
+    Remedy: Check funds and book in one serialised database transaction.
+    """
+    for _ in range(ROUNDS):
+        account = ctx.arrange.account(funds=1_000)
+        body = ctx.arrange.withdrawal_body(account, 1_000)
+        replies = ctx.together([_post(ctx, body)] * RIVALS)
+        _one_winner(ctx, replies, "Withdrawals", success=201, code="insufficient_available")
+        ctx.arrange.expect_balances(account, "After the burst", ledger=0, available=0)
+
+
+@check(
+    "functional/concurrency/double-hold",
+    title="Of many holds of everything at once, one is taken",
+    failure_title="The same money is held more than once",
+    severity=Severity.CRITICAL,
+    requirements=["SYS-TXN"],
+    operations=["createTransaction", "getAccount"],
+    veto=Veto.DOUBLE_SPEND,
+    defects=["funds-checked-before-the-lock"],
+)
+def check_double_hold(ctx: Context) -> None:
+    """Whether five holds and five withdrawals of the whole balance take it once between them.
+
+    Why: Two promises of the same money cannot both be kept.
+    How: Five holds and five withdrawals of everything, released by one barrier, in three rounds.
+    Fails when: More or less than one is taken, another answer comes, or available is not 0.
+    Remedy: Place holds under the same lock and check as debits.
+    """
+    for _ in range(ROUNDS):
+        account = ctx.arrange.account(funds=1_000)
+        bodies = [
+            ctx.arrange.withdrawal_body(account, 1_000, hold=True),
+            ctx.arrange.withdrawal_body(account, 1_000),
+        ]
+        replies = ctx.together([_post(ctx, bodies[n % 2]) for n in range(RIVALS)])
+        winner = _one_winner(
+            ctx, replies, "Holds and withdrawals", success=201, code="insufficient_available"
+        )
+        held = 1_000 if winner.body["hold"] else 0
+        ctx.arrange.expect_balances(
+            account, "After the burst", ledger=held, holds=held, available=0
+        )
+
+
+@check(
+    "functional/concurrency/ring-of-transfers",
+    title="Transfers in a ring and against it conserve money",
+    failure_title="Transfers at once create, lose or lock up money",
+    severity=Severity.CRITICAL,
+    requirements=["SYS-TXN", "E2E-TXN"],
+    operations=["createTransaction", "getAccount"],
+    veto=Veto.MONEY_NOT_CONSERVED,
+    defects=["lost-update"],
+)
+def check_ring_of_transfers(ctx: Context) -> None:
+    """Whether each balance is exactly what the accepted transfers make it, without a deadlock.
+
+    Why: Opposite transfers lock two rows in opposite order; lost updates lose one of them.
+    How: Three accounts; transfers A-B, B-C, C-A and back, 18 at once, in two rounds.
+    Fails when: A balance differs from start plus in minus out, or an answer is no 201 and no 422.
+    Remedy: Lock in one order, or write through one writer; never read, compute and store a balance.
+    """
+    ring = [ctx.arrange.account(funds=500) for _ in range(3)]
+    expected = {account["id"]: 500 for account in ring}
+    pairs = [(ring[n], ring[(n + step) % 3]) for n in range(3) for step in (1, 2)]
+    for turn in range(2):
+        moves = [(s, t, 7 + n + turn) for n, (s, t) in enumerate(pairs * 3)]
+        bodies = [ctx.arrange.transfer_body(s, t, amount) for s, t, amount in moves]
+        replies = ctx.together([_post(ctx, body) for body in bodies])
+        _expect_only(ctx, replies, success=201, problems={"insufficient_available"})
+        for (source, target, amount), reply in zip(moves, replies, strict=True):
+            if reply.status == 201:
+                expected[source["id"]] -= amount
+                expected[target["id"]] += amount
+    for account in ring:
+        ledger = expected[account["id"]]
+        ctx.arrange.expect_balances(account, "A balance after the ring", ledger=ledger)
+
+
+@check(
+    "functional/concurrency/every-deposit-counts",
+    title="Deposits at once are all counted",
+    failure_title="A deposit that was acknowledged is not in the balance",
+    severity=Severity.CRITICAL,
+    requirements=["SYS-TXN"],
+    operations=["createTransaction", "getAccount", "listEntries"],
+    veto=Veto.ACKNOWLEDGED_WRITE_LOST,
+    defects=["lost-update"],
+)
+def check_every_deposit_counts(ctx: Context) -> None:
+    """Whether sixteen simultaneous deposits of 1, 2, 4, ... add up and each has its entry.
+
+    Why: A balance that is read, raised and stored loses deposits; powers of two name the lost ones.
+    How: Sixteen deposits of distinct powers of two on one account, released by one barrier.
+    Fails when: One is not taken, the ledger is not 65,535, or the entries are others.
+    Remedy: Add to the balance inside the booking transaction.
+    """
+    account = ctx.arrange.account()
+    amounts = [2**n for n in range(16)]
+    replies = ctx.together(
+        [
+            _post(
+                ctx,
+                {
+                    "kind": "deposit",
+                    "amount": ctx.arrange.money(amount, account["currency"]),
+                    "to_account_id": account["id"],
+                },
+            )
+            for amount in amounts
+        ]
+    )
+    for reply in replies:
+        ctx.has_status(reply, 201)
+    ctx.arrange.expect_balances(account, "The sum of all deposits", ledger=sum(amounts))
+    booked = sorted(row["amount"] for row in ctx.arrange.entries(account))
+    ctx.equal(booked, amounts, "The entries of all deposits")
+
+
+@check(
+    "functional/concurrency/settle-or-void",
+    title="Of settles and voids at once, exactly one ends the hold",
+    failure_title="A hold ends twice, or not at all",
+    severity=Severity.CRITICAL,
+    requirements=["SYS-TXN"],
+    operations=["settleTransaction", "voidTransaction", "getTransaction", "getAccount"],
+    identities=("customer", "operator"),
+    veto=Veto.DOUBLE_SPEND,
+    defects=["hold-state-checked-before-the-lock"],
+)
+def check_settle_or_void(ctx: Context) -> None:
+    """Whether four settles and four voids at once have one winner, which the balances show.
+
+    Why: T4: a hold that is settled and voided pays out money that it also gave back.
+    How: Eight rivals end one hold, in three rounds; status, balances and entries are compared.
+    Fails when: Not exactly one is taken, or state and balances do not match the winner.
+    Remedy: End a hold with one conditional update in the booking transaction.
+    """
+    for _ in range(ROUNDS):
+        account = ctx.arrange.account(funds=1_000)
+        path = {"id": ctx.arrange.hold(account, 400)["id"]}
+        settle = partial(ctx.operator.call, "settleTransaction", path=path, body={})
+        void = partial(ctx.customer.call, "voidTransaction", path=path, body={})
+        replies = ctx.together([settle, void] * 4)
+        winner = _one_winner(ctx, replies, "Settles and voids", success=200, code="not_pending")
+        read = ctx.customer.call("getTransaction", path=path, expect=200)
+        ctx.equal(read.body["status"], winner.body["status"], "The state is not the winner's", read)
+        settled = winner.body["status"] == "settled"
+        ledger = 600 if settled else 1_000
+        message = f"After a hold was {winner.body['status']}"
+        ctx.arrange.expect_balances(account, message, ledger=ledger, holds=0, available=ledger)
+        ctx.equal(len(ctx.arrange.entries(account)), 1 + settled, "The entries after the burst")
+
+
+@check(
+    "functional/concurrency/close-or-deposit",
+    title="A close and deposits at once never strand money",
+    failure_title="Money arrives in an account that is closed",
+    severity=Severity.CRITICAL,
+    requirements=["SYS-ACC", "SYS-TXN"],
+    operations=["closeAccount", "createTransaction", "getAccount"],
+    veto=Veto.MONEY_NOT_CONSERVED,
+    defects=["close-checks-before-the-lock"],
+)
+def check_close_or_deposit(ctx: Context) -> None:
+    """Whether either the close or the deposits win, never both.
+
+    Why: A deposit between the check for emptiness and the close is gone for its owner.
+    How: One close and four deposits on an empty account, released by one barrier, in five rounds.
+    Fails when: A deposit and the close are both taken, another answer comes, or the balance
+        differs.
+    Remedy: Check emptiness and set the status in one transaction; check the status in every
+        booking.
+    """
+    for _ in range(5):
+        account = ctx.arrange.account()
+        etag = ctx.arrange.read_reply(account).etag
+        close: Callable[[], Reply] = partial(
+            ctx.customer.call,
+            "closeAccount",
+            path={"id": account["id"]},
+            body={},
+            if_match=etag,
+        )
+        money = ctx.arrange.money(100, account["currency"])
+        deposit = {"kind": "deposit", "amount": money, "to_account_id": account["id"]}
+        actions: list[Callable[[], Reply]] = [close, *[_post(ctx, deposit)] * 4]
+        closing, *deposits = ctx.together(actions)
+        taken = _expect_only(ctx, deposits, success=201, problems={"account_closed"})
+        closed = bool(_expect_only(ctx, [closing], success=200, problems={"balance_not_zero"}))
+        ctx.equal(
+            closed and bool(taken),
+            False,
+            "The close and a deposit were both taken",
+            closing,
+            *taken,
+        )
+        message = f"After {len(taken)} deposits of 100 and a close ({closing.status})"
+        ctx.arrange.expect_balances(account, message, ledger=100 * len(taken))
+        status = ctx.arrange.read(account)["status"]
+        ctx.equal(status, "closed" if closed else "active", message)
+
+
+@check(
+    "functional/concurrency/reversed-once",
+    title="Of many reversals of one transaction at once, one is taken",
+    failure_title="A transaction is reversed more than once",
+    severity=Severity.CRITICAL,
+    requirements=["SYS-TXN"],
+    operations=["reverseTransaction", "getAccount"],
+    identities=("customer", "manager"),
+    veto=Veto.DOUBLE_SPEND,
+    defects=["reversal-checked-before-the-lock"],
+)
+def check_reversed_once(ctx: Context) -> None:
+    """Whether eight simultaneous reversals of one withdrawal give the money back once.
+
+    Why: A refund button pressed twice must not refund twice.
+    How: Eight reversals under keys of their own, released by one barrier, in three rounds.
+    Fails when: Not exactly one is taken, or the ledger is not what it was before the withdrawal.
+    Remedy: Make the reversed transaction's id unique among reversals.
+    """
+    for _ in range(ROUNDS):
+        account = ctx.arrange.account(funds=1_000)
+        original = ctx.arrange.transaction(ctx.arrange.withdrawal_body(account, 300))
+        path = {"id": original["id"]}
+        reverse = partial(
+            ctx.manager.call, "reverseTransaction", path=path, body={"reason": "pressed twice"}
+        )
+        replies = ctx.together([reverse] * 8)
+        _one_winner(ctx, replies, "Reversals", success=201, code="already_reversed")
+        ctx.arrange.expect_balances(account, "After the reversals", ledger=1_000, available=1_000)
