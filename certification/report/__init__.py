@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Final
 
@@ -98,7 +99,8 @@ def _write_whole(path: Path, text: str) -> None:
             os.fsync(sink.fileno())
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise HarnessError(
             f"{path}: cannot be written: {error.strerror}",
             hint="free some space and run `certify report` on the evidence file",

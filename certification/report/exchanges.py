@@ -6,6 +6,8 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from markupsafe import escape
+
 from certification.model import OUTCOME_RANK, CaseResult, Exchange, Outcome, Severity
 from certification.report.replay import curl
 from certification.report.text import duration_text, shortened
@@ -22,8 +24,8 @@ EXCHANGES_PER_CASE: Final = 6
 BODY_CHARACTERS: Final = 3_000
 URL_CHARACTERS: Final = 2_000
 HEADERS_SHOWN: Final = 40
-REPORT_CHARACTERS: Final = 900_000
-"""What all exchanges of a report may take together, so that a broken target cannot swell it."""
+REPORT_CHARACTERS: Final = 700_000
+"""What all exchanges of a report may take together once escaped, so that a broken target cannot swell it."""
 
 TROUBLE: Final = frozenset({Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE})
 CaseKey = tuple[str, str]
@@ -114,7 +116,7 @@ def shown_exchanges(
         views: list[ExchangeView] = []
         for exchange in case.shown:
             view = exchange_view(exchange)
-            left -= len(view.sent) + len(view.came_back) + len(view.curl)
+            left -= sum(len(escape(text)) for text in (view.sent, view.came_back, view.curl))
             if left < 0:
                 break
             views.append(view)

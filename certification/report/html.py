@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from certification import shipped
 from certification.model import Outcome, Severity
@@ -20,6 +21,7 @@ from certification.report.text import (
     duration_text,
     percent_text,
     score_text,
+    shortened,
     visible,
 )
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 CASES_SHOWN: Final = 5
 """Cases with details per check; the others are counted."""
+DETAIL_CHARACTERS: Final = 900_000
+"""What reasons, findings and explanations may take together once escaped; worst checks first."""
 
 
 def render(view: ReportView) -> str:
@@ -50,7 +54,21 @@ def render(view: ReportView) -> str:
         severities=[severity.value for severity in Severity],
         outcomes=_present_outcomes(view),
         cases_shown=CASES_SHOWN,
+        brief=_Allowance(left=DETAIL_CHARACTERS).brief,
     )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Allowance:
+    """Characters that details may still take, so that no run can swell its report."""
+
+    left: int
+
+    def brief(self, text: str, limit: int = 2_000, least: int = 120) -> str:
+        """Return `text`, shortened to `limit` characters, or to `least` once nothing is left."""
+        shown = shortened(text, limit if self.left > 0 else least)
+        self.left -= len(escape(shown))
+        return shown
 
 
 @cache

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 ROWS_SHOWN: Final = 200
 FIXES_SHOWN: Final = 10
 CELL_CHARACTERS: Final = 300
-_MARKUP: Final = re.compile(r"([\\`*_\[\]|~$])")
-_HTML: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;"})
+_MARKUP: Final = re.compile(r"([\\`*_\[\]~$])")
+_FENCED: Final = re.compile(r"[\\`|]")
+_SIGN: Final = re.compile(r"[^\w ]", re.ASCII)
+_HTML: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;", "|": "&#124;"})
 _LINK: Final = re.compile(r"(?i)\b(https?|ftp)://|\b(www)\.")
 _BLOCK: Final = re.compile(r"^([-+=#]|\d+(?=[.)]))")
 """What starts a list, a heading or an underline at the beginning of a line."""
@@ -33,12 +35,16 @@ def plain(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """Return foreign text as a code span that it cannot end, safe inside a table."""
-    line = shortened(one_line(text), CELL_CHARACTERS) or " "
-    longest = max((len(run) for run in re.findall("`+", line)), default=0)
-    fence = "`" * (longest + 1)
-    pad = " " if line.startswith("`") or line.endswith("`") else ""
-    return f"{fence}{pad}{line}{pad}{fence}".replace("|", "\\|")
+    """Return foreign text as code that it cannot end, safe inside a table.
+
+    Backslashes before pipes are read differently by different table parsers, so that anything with
+    such signs is written as an element with every sign as a reference.
+    """
+    line = shortened(one_line(text), CELL_CHARACTERS)
+    if line and not _FENCED.search(line):
+        return f"`{line}`"
+    references = _SIGN.sub(lambda match: f"&#{ord(match[0])};", line)
+    return f"<code>{references}</code>"
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:

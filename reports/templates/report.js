@@ -31,7 +31,9 @@
   let timer = 0;
   form.hidden = false;
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(apply, 80); });
+  const later = () => { clearTimeout(timer); timer = setTimeout(apply, 80); };
+  form.addEventListener("input", later);
+  form.addEventListener("change", later);
   form.addEventListener("reset", () => setTimeout(apply, 0));
   document.addEventListener("keydown", (event) => {
     const typing = event.target.matches("input, select, textarea");

@@ -14,6 +14,7 @@ from certification.model import (
     Attestation,
     CaseResult,
     CheckId,
+    DutyKind,
     Exchange,
     Finding,
     Header,
@@ -102,6 +103,8 @@ def planned(shape: Shape) -> tuple[PlannedCheck, ...]:
     suites = list(SUITE_CATEGORY)
     by_category: dict[object, list[RequirementId]] = {}
     for row in load_register():
+        if row.kind is not DutyKind.CHECK:
+            continue
         by_category.setdefault(row.category, []).append(row.id)
     turns = {category: itertools.cycle(ids) for category, ids in by_category.items()}
     plan: list[PlannedCheck] = []
