@@ -6,6 +6,7 @@ import gzip
 import socket
 import threading
 import time
+import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -125,6 +126,30 @@ def test_no_answer_has_a_reason_in_bounded_time(
         assert time.monotonic() - started < BOUND_S
     assert outcome.reason is reason
     assert [exchange.error for exchange in recorded] == [f"{reason.value}: {outcome.detail}"]
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        servers.floods(HEAD, b"X-Padding: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n" * 100),
+        servers.floods(HEAD + b"\r\n", b"a" * 65536),
+        servers.says(
+            answer(gzip.compress(b"\0" * 100_000_000), headers=("Content-Encoding: gzip",))
+        ),
+    ],
+    ids=["headers", "body", "bomb"],
+)
+def test_memory_is_bounded_by_the_cap(behaviour: Behaviour, access_to: MakeAccess) -> None:
+    with serving(behaviour) as server:
+        access = access_to(server.url, body_max_bytes=1_000_000, deadline_s=3.0)
+        tracemalloc.start()
+        try:
+            outcome = unanswered(send(access))
+            peak_bytes = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert outcome.reason is Lost.TOO_LARGE
+    assert peak_bytes < 10_000_000
 
 
 def test_nobody_listens(access_to: MakeAccess) -> None:

@@ -84,7 +84,7 @@ def test_target_file_of_a_started_target(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_password_is_new_each_time_and_in_the_environment(tmp_path: Path) -> None:
-    body = f'ready(); print(os.environ["{PASSWORD_VARIABLE}"], file=sys.stderr); rest()'
+    body = f'print(os.environ["{PASSWORD_VARIABLE}"], flush=True); ready(); rest()'
     seen = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

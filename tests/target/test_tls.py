@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -64,6 +66,51 @@ def test_client_certificate(access_to: MakeAccess, ca: Authority) -> None:
         assert isinstance(outcome, NoAnswer)
         # Under TLS 1.3 the refusal follows the handshake and can be overtaken by the reset.
         assert outcome.reason in (Lost.TLS, Lost.CONNECTION_LOST)
+
+
+def test_tunnel_through_a_proxy(access_to: MakeAccess, ca: Authority) -> None:
+    """Trust is between us and the target: the proxy passes bytes and sees none of them."""
+    seen: list[bytes] = []
+
+    def tunnel(connection: socket.socket, request: bytes) -> None:
+        seen.append(request)
+        host, _, port = request.split(b" ")[1].decode().rpartition(":")
+        with socket.create_connection((host, int(port))) as onward:
+            connection.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
+            back = threading.Thread(target=pump, args=(onward, connection), daemon=True)
+            back.start()
+            pump(connection, onward)
+            back.join(5)
+
+    with serving(servers.says(answer(b'"x"')), tls=ca.server_context()) as server:
+        with serving(tunnel) as proxy:
+            settings = context_of(Tls(ca=ca.pem))
+            settings["proxy"] = parse_base_url(proxy.url)
+            access = access_to(server.url, **settings)
+            outcome = get(access)
+            assert isinstance(outcome, Answer), outcome
+            assert isinstance(get(access), Answer)
+            access.client.close()
+        assert server.connections == 1
+    assert len(seen) == 1
+    assert seen[0].startswith(f"CONNECT 127.0.0.1:{server.port} HTTP/1.1".encode())
+
+
+def test_proxy_that_refuses(access_to: MakeAccess) -> None:
+    with serving(servers.says(answer(b"", status="403 Forbidden"))) as proxy:
+        access = access_to("https://127.0.0.1:1", proxy=parse_base_url(proxy.url))
+        outcome = get(access)
+    assert isinstance(outcome, NoAnswer)
+    assert outcome.reason is Lost.REFUSED
+    assert "403" in outcome.detail
+
+
+def pump(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+    with contextlib.suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)
 
 
 def test_handshake_that_never_ends(access_to: MakeAccess, ca: Authority) -> None:
