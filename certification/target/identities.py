@@ -9,7 +9,6 @@ from typing import Any
 
 from certification.errors import UsageError
 from certification.target.model import CREATED_ROLES, Role, Target
-from certification.target.outcomes import ConnectionLost
 from certification.target.secret import Secret
 from certification.target.session import ANONYMOUS, Access, Session
 from certification.target.tokens import Credentials, LoginRefused
@@ -123,30 +122,6 @@ def attach_identities(
                 _given(access, target, role) if given else _derived(access, run, role)
             )
     return sessions
-
-
-def disable_created(identities: Identities) -> dict[str, str]:
-    """Disable the users that this run created; return why it failed, by role.
-
-    The contract has no deletion of users, so a disabled one is the least that is left behind.
-    """
-    admin = identities.sessions.get(Role.ADMIN.value)
-    failures: dict[str, str] = {}
-    for role, user_id in identities.created.items():
-        if admin is None:
-            failures[role] = "no admin"
-            continue
-        try:
-            user = admin.call("getUser", path={"id": user_id})
-            reply = admin.call(
-                "updateUser", path={"id": user_id}, body={"status": "disabled"}, if_match=user.etag
-            )
-        except (ConnectionLost, LoginRefused) as error:
-            failures[role] = error.message
-            continue
-        if reply.status != 200:
-            failures[role] = f"{reply.status} {reply.problem_code or ''}".strip()
-    return failures
 
 
 def _given(access: Access, target: Target, role: Role) -> Session:

@@ -11,7 +11,6 @@ from certification.target.address import parse_base_url
 from certification.target.identities import (
     RunSecret,
     attach_identities,
-    disable_created,
     prepare_identities,
 )
 from certification.target.model import Identity, Limits, Role, Target
@@ -63,10 +62,6 @@ def test_admin_creates_the_five(access_to: MakeAccess, recorded: list[Exchange])
         worker = attach_identities(access, target(admin="root"), RUN, roles=identities.roles())
         assert set(worker) == set(identities.sessions)
         assert worker["auditor"].user_id == "usr-c-run7-auditor"
-
-        assert disable_created(identities) == {}
-        disabled = [path for method, path, body in deployment.log if method == "PATCH"]
-        assert len(disabled) == 5
 
 
 def test_given_identities_create_nothing(access_to: MakeAccess) -> None:
