@@ -25,7 +25,7 @@ BODY_CHARACTERS: Final = 3_000
 URL_CHARACTERS: Final = 2_000
 HEADERS_SHOWN: Final = 40
 REPORT_CHARACTERS: Final = 700_000
-"""What all exchanges of a report may take together once escaped, so that a broken target cannot swell it."""
+"""What all exchanges may take together once escaped; a broken target cannot swell the report."""
 
 TROUBLE: Final = frozenset({Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE})
 CaseKey = tuple[str, str]

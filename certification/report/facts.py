@@ -62,7 +62,7 @@ def _target(
         ("version", start.version),
         ("build", start.build),
         ("instances", ", ".join(start.instances)),
-        ("contract", start.contract_version),
+        ("contract implemented", start.contract_version),
         ("modules", ", ".join(start.modules)),
         ("OpenAPI SHA-256", start.openapi_sha256),
         ("capability document SHA-256", start.capability_sha256),

@@ -173,7 +173,8 @@ CONTRAST = """
 document.querySelectorAll('details').forEach(d => d.open = true);
 const rgb = (text) => text.match(/[0-9.]+/g).map(Number);
 const light = (c) => {
-  const [r, g, b] = c.map(v => v / 255).map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+  const linear = (v) => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+  const [r, g, b] = c.map(v => linear(v / 255));
   return .2126 * r + .7152 * g + .0722 * b;
 };
 const ground = (e) => {
