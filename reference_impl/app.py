@@ -43,6 +43,8 @@ _SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+DRAIN_BYTES_MAX = 1024 * 1024
+DRAIN_CHUNK_BYTES = 64 * 1024
 _log = logging.getLogger(__name__)
 
 
@@ -112,7 +114,26 @@ def finish_response(response: flask.Response) -> flask.Response:
     headers["X-Request-Id"] = g.get("request_id", "")
     for name, value in _SECURITY_HEADERS.items():
         headers.setdefault(name, value)
+    if not drain_body():
+        headers["Connection"] = "close"
     return response
+
+
+def drain_body() -> bool:
+    """Read what a refusal left of the body; False where that is more than is worth reading.
+
+    The server closes a connection whose request was not read to its end, without saying so, and
+    the client's next request on it is lost.
+    """
+    length = request.content_length
+    if length is None:
+        return "Transfer-Encoding" not in request.headers or bool(g.get("document"))
+    if length > DRAIN_BYTES_MAX:
+        return False
+    stream = request.environ["wsgi.input"]
+    while stream.read(DRAIN_CHUNK_BYTES):
+        pass
+    return True
 
 
 def on_problem(problem: Problem) -> flask.Response:

@@ -144,6 +144,8 @@ CREATE TABLE lines (
   CHECK (closing_seq IS NULL OR closing_seq = transaction_seq)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX lines_by_bucket ON lines (bucket_id, seq, line_no);
+-- Inserting a transaction looks for the lines that wait for it, by these.
+CREATE INDEX lines_by_transaction ON lines (transaction_seq);
 CREATE INDEX lines_by_closing ON lines (closing_seq) WHERE closing_seq IS NOT NULL;
 
 CREATE TABLE holds (
@@ -154,8 +156,8 @@ CREATE TABLE holds (
   expires_at   INTEGER,
   closed       INTEGER NOT NULL DEFAULT 0 CHECK (closed IN (0, 1))
 ) STRICT;
-CREATE INDEX holds_open ON holds (bucket_id, expires_at, amount) WHERE closed = 0;
-CREATE INDEX holds_open_to ON holds (to_bucket_id, expires_at) WHERE closed = 0;
+CREATE INDEX holds_open ON holds (bucket_id, closed, expires_at, amount);
+CREATE INDEX holds_open_to ON holds (to_bucket_id, closed, expires_at);
 CREATE INDEX holds_by_bucket ON holds (bucket_id, seq);
 
 -- How a hold ended: at most one row for each, for ever.

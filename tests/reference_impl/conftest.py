@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from certification.contract import Operation, load_contract
 
 ADMIN_PASSWORD = "an admin's long password"
