@@ -176,8 +176,8 @@ class EvidenceWriter:
         )
         self.write(footer)
         try:
-            os.fsync(self._file.fileno())
-            self._file.close()
+            with self._file:
+                os.fsync(self._file.fileno())
             return _compress(self.path)
         except OSError as error:
             raise _disk_error(self.path, error) from error

@@ -62,7 +62,8 @@ class _Scanner:
             path = (*path, index)
         elif path in self._counts:
             path = (*path, self._counts[path])
-        self.lines.setdefault(path, line)
+        for length in range(1, len(path) + 1):
+            self.lines.setdefault(path[:length], line)
         self._table = path
 
     def _pair(self) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from certification.evidence import EVIDENCE_FORMAT, EvidenceWriter
+from certification.evidence import EVIDENCE_FORMAT, EvidenceWriter, Record
 from certification.judge import Judgement, judge_run
 from certification.model import (
     CaseResult,
@@ -29,6 +29,7 @@ from certification.results import RecordedRun
 from certification.scoring import SCORING_VERSION
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 TODAY = date(2026, 3, 1)
@@ -184,7 +185,7 @@ FOOTER = Footer(
 
 def recorded(
     rules: Profile,
-    checks: dict[PlannedCheck, Outcome | None],
+    checks: Mapping[PlannedCheck, Outcome | None],
     *,
     register: tuple[Requirement, ...],
     footer: Footer | None = FOOTER,
@@ -218,7 +219,8 @@ def written(
     """Write a run as an evidence file; returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     with EvidenceWriter(folder / "evidence.jsonl") as writer:
-        for record in (run.header, *exchanges, *run.cases, *run.measurements, *run.incidents):
+        records: list[Record] = [run.header, *exchanges, *run.cases]
+        for record in (*records, *run.measurements, *run.incidents):
             writer.write(record)
         row: Json = {
             "ended": "completed",

@@ -215,7 +215,7 @@ def test_duties_of_the_harness_and_untested_ones_are_listed_apart() -> None:
         requirement("P", Category.PERFORMANCE),
     )
     run = recorded(rules, {planned("functional/a/x", "A"): Outcome.PASS}, register=register)
-    unscored = {row.id: row.reason for row in score(run, rules).unscored}
+    unscored = {str(row.id): row.reason for row in score(run, rules).unscored}
     assert unscored["N"] == "needs a data centre"
     assert set(unscored) == {"HAR-X", "N", "P"}
 
