@@ -125,15 +125,15 @@ def drain_body() -> bool:
     The server closes a connection whose request was not read to its end, without saying so, and
     the client's next request on it is lost.
     """
-    length = request.content_length
-    if length is None:
-        return "Transfer-Encoding" not in request.headers or bool(g.get("document"))
-    if length > DRAIN_BYTES_MAX:
+    if (request.content_length or 0) > DRAIN_BYTES_MAX:
         return False
-    stream = request.environ["wsgi.input"]
-    while stream.read(DRAIN_CHUNK_BYTES):
-        pass
-    return True
+    stream, left = request.environ["wsgi.input"], DRAIN_BYTES_MAX
+    while left > 0:
+        chunk = stream.read(DRAIN_CHUNK_BYTES)
+        if not chunk:
+            return True
+        left -= len(chunk)
+    return False
 
 
 def on_problem(problem: Problem) -> flask.Response:
