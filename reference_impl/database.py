@@ -103,7 +103,8 @@ def _check_contents(path: Path) -> None:
             )
         damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if damage != "ok":
-            raise StartRefusedError(f"{path}: corrupt ({damage}); restore a backup")
+            reason = " ".join(damage.split())
+            raise StartRefusedError(f"{path}: corrupt ({reason}); restore a backup")
     finally:
         connection.close()
 
