@@ -24,7 +24,7 @@ EXCHANGES_PER_CASE: Final = 6
 BODY_CHARACTERS: Final = 3_000
 URL_CHARACTERS: Final = 2_000
 HEADERS_SHOWN: Final = 40
-REPORT_CHARACTERS: Final = 700_000
+REPORT_CHARACTERS: Final = 600_000
 """What all exchanges may take together once escaped; a broken target cannot swell the report."""
 
 TROUBLE: Final = frozenset({Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE})

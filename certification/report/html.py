@@ -28,9 +28,10 @@ from certification.report.text import (
 if TYPE_CHECKING:
     from certification.report.view import CheckView, ReportView
 
+_SPENT_CHARACTERS: Final = 100
 CASES_SHOWN: Final = 5
 """Cases with details per check; the others are counted."""
-DETAIL_CHARACTERS: Final = 900_000
+DETAIL_CHARACTERS: Final = 600_000
 """What reasons, findings and explanations may take together once escaped; worst checks first."""
 
 
@@ -54,7 +55,7 @@ def render(view: ReportView) -> str:
         severities=[severity.value for severity in Severity],
         outcomes=_present_outcomes(view),
         cases_shown=CASES_SHOWN,
-        brief=_Allowance(left=DETAIL_CHARACTERS).brief,
+        allowance=_Allowance(left=DETAIL_CHARACTERS),
     )
 
 
@@ -64,9 +65,9 @@ class _Allowance:
 
     left: int
 
-    def brief(self, text: str, limit: int = 2_000, least: int = 120) -> str:
-        """Return `text`, shortened to `limit` characters, or to `least` once nothing is left."""
-        shown = shortened(text, limit if self.left > 0 else least)
+    def brief(self, text: str, limit: int = 2_000) -> str:
+        """Return `text`, shortened to `limit` characters, or to few once nothing is left."""
+        shown = shortened(text, limit if self.left > 0 else _SPENT_CHARACTERS)
         self.left -= len(escape(shown))
         return shown
 

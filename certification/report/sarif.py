@@ -66,7 +66,7 @@ def _rule(check: CheckView) -> Json:
         "help": {"text": remedy},
         "defaultConfiguration": {"level": _LEVEL.get(check.severity, "warning")},
         "properties": {
-            "tags": [check.category, *check.standards],
+            "tags": list(dict.fromkeys([check.category, *check.standards])),
             "severity": check.severity,
             "security-severity": _SECURITY_SEVERITY.get(check.severity, "5.5"),
             "requirements": list(check.requirements),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
@@ -15,13 +17,26 @@ import jsonschema_rs
 import pytest
 
 from certification.errors import HarnessError, UsageError
-from certification.model import Outcome
+from certification.evidence import EvidenceWriter
+from certification.judge import judge
+from certification.model import Category, Outcome, ReportedCategory
 from certification.report import FORMATS, render, report_view, write_reports
 from certification.report.csv import COLUMNS, guarded
 from certification.report.exchanges import REPORT_CHARACTERS
 from certification.report.json import RESULT_SCHEMA, schema
 from certification.report.markdown import code, plain
-from tests.report.made_run import Shape, Texts, changed, judged, outcome_of, planned, reported
+from tests.report.made_run import (
+    ENDED,
+    TODAY,
+    Shape,
+    Texts,
+    changed,
+    header,
+    judged,
+    outcome_of,
+    planned,
+    reported,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -277,15 +292,10 @@ def test_a_partial_run_says_so_in_its_title(tmp_path: Path) -> None:
 
 def test_a_run_cut_in_half_is_reported_with_its_reason(tmp_path: Path) -> None:
     _, evidence = judged(tmp_path)
-    import gzip
-    from datetime import date
-
-    from certification.judge import judge
-
     whole = gzip.decompress(evidence.read_bytes())
     cut = tmp_path / "cut.jsonl"
     cut.write_bytes(whole[: len(whole) // 2])
-    write_reports(judge(cut, today=date(2026, 3, 1)), cut, tmp_path)
+    write_reports(judge(cut, today=TODAY), cut, tmp_path)
     verdict = result(tmp_path)["verdict"]
     assert verdict["level"] == "INCONCLUSIVE"
     assert verdict["inconclusive"]
@@ -357,3 +367,33 @@ def test_the_made_run_has_every_outcome() -> None:
     shape = changed(Shape(), checks=48)
     numbers = range(len(planned(shape)))
     assert {outcome_of(shape, number) for number in numbers} == set(Outcome)
+
+
+def test_reported_figures_without_checks_or_target_are_reported_as_such(tmp_path: Path) -> None:
+    top = replace(
+        header(Shape(waived=False)), plan=(), target=None, source="reported", detection={}
+    )
+    writer = EvidenceWriter(tmp_path / "evidence.jsonl")
+    writer.write(top)
+    writer.write(ReportedCategory(category=Category.SECURITY, score="0.98", source="report p. 3"))
+    evidence = writer.close(ended="completed", ended_at=ENDED)
+    write_reports(judge(evidence, today=TODAY), evidence, tmp_path)
+    document = result(tmp_path)
+    jsonschema_rs.validator_for(schema()).validate(document)
+    assert "reported, not observed" in document["verdict"]["marks"]
+    html = page(tmp_path / "report.html")
+    assert "reported, not observed" in "".join(html.text)
+    assert html.checks == {}
+    assert len(list(junit(tmp_path))) == 0
+    assert "(reported, not observed)" in (tmp_path / "summary.md").read_text().splitlines()[0]
+
+
+def test_a_thousand_failing_checks_with_long_findings_stay_under_three_megabytes(
+    tmp_path: Path,
+) -> None:
+    quotes = '"<&' * 1500
+    texts = Texts(message=quotes, expected=quotes, observed=quotes, body=quotes, reason=quotes)
+    shape = Shape(checks=1000, outcomes=(Outcome.FAIL,), texts=texts, waived=False)
+    _, folder = reported(tmp_path, shape)
+    assert (folder / "report.html").stat().st_size < 3_000_000
+    assert len(page(folder / "report.html").checks) == 1000
