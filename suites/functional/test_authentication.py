@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -26,7 +27,7 @@ def secured_reads(ctx: Context) -> list[str]:
     """Return the path of every secured GET of the declared modules; ids are those of nobody."""
     declared = {row["id"] for row in ctx.capabilities["modules"]}
     return [
-        operation.url_path({"id": "nobody", "type": "generation", "report": "risk", "name": "x"})
+        re.sub(r"\{\w+\}", "nobody", operation.path)
         for operation in ctx.contract.operations.values()
         if operation.method == "GET"
         and operation.module in declared

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 CODES = ("XTS", "XAU", "ZZZ", "QQQ")
 """Currency codes that hardly any deployment has: test code, gold, and two that nobody assigned."""
 ROLES = ("admin", "manager", "operator", "auditor", "customer")
-ANY_ID = dict.fromkeys(("id", "name"), "nobody") | {"type": "generation", "report": "risk"}
+
+
+def url_of(operation: Operation) -> str:
+    """Return the operation's path with ids of nobody."""
+    names = re.findall(r"\{(\w+)\}", operation.path)
+    return operation.url_path(dict.fromkeys(names, "nobody"))
 
 
 def declared(ctx: Context) -> set[str]:
@@ -155,7 +161,7 @@ def check_undeclared_modules_are_absent(ctx: Context) -> None:
         reply = send_raw(
             somebody(ctx, operation),
             operation.method,
-            operation.url_path(ANY_ID),
+            url_of(operation),
             headers=headers,
             **body,
         )

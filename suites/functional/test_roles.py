@@ -122,7 +122,7 @@ def check_foreign_objects_cannot_be_changed(ctx: Context, write: str) -> None:
     ctx.wait(ctx.arrange.lag_s)
     ctx.arrange.expect_same(before, "Another customer's write changed the account", reply)
     if write == "batch":
-        outcomes = [item.get("transaction") for item in reply.body.get("items", [])]
+        outcomes = [item.get("transaction") for item in reply.body["results"]]
         ctx.equal(outcomes, [None], "An item of a batch was booked on a foreign account", reply)
     else:
         ctx.is_problem(reply, "not_found")
