@@ -339,7 +339,7 @@ def _logged_in(access: Access, target: Target, run: RunSecret) -> Identities:
 
 
 def _identity(access: Access, target: Target) -> tuple[TargetIdentity, tuple[str, ...]]:
-    """Read the capability document a few times: several instances may answer, but only one build."""
+    """Read the capability document a few times: several instances may answer, of one build."""
     reads = [read_capability(access, target_id=target.name).identity for _ in range(IDENTITY_READS)]
     builds = tuple(sorted({read.build for read in reads}))
     instances = tuple(sorted({name for read in reads for name in read.instances}))

@@ -136,7 +136,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def _end_with_runner(lifeline: int) -> None:
-    """End this process group when the runner is gone, however it went: no traffic without a runner."""
+    """End this process group when the runner is gone, however it went: no traffic without it."""
     try:
         os.read(lifeline, 1)
     except OSError:

@@ -1,7 +1,5 @@
 """What scoring and gate say about a recorded run; views and certificate are made of these."""
 
-
-
 from __future__ import annotations
 
 from dataclasses import dataclass

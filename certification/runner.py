@@ -44,6 +44,8 @@ from certification.spool import merge
 from certification.target.launcher import Command
 
 READY_DEADLINE_S = 20.0
+BOOKED_SHOWN = 5
+"""More checks with one common reason are told as a count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +99,7 @@ def run(config: RunConfig, *, display: Display, interrupted: threading.Event) ->
     catalogue = load_catalogue()
     prepare_folder(config.out)
     with ExitStack() as stack:
+        stack.callback(_remove_unused, config.out)
         opened = stack.enter_context(
             open_target(config.target_file, config.command, work=config.out, seed=seed)
         )
@@ -145,6 +148,12 @@ def prepare_folder(out: Path) -> None:
             f"{out}: cannot be used as --out folder: {error.strerror}",
             hint="name a folder that can be created",
         ) from error
+
+
+def _remove_unused(out: Path) -> None:
+    """Remove the folder again where the run ended before there was any evidence."""
+    if not list(out.glob("evidence.jsonl*")):
+        shutil.rmtree(out, ignore_errors=True)
 
 
 def plan_run(
@@ -294,7 +303,10 @@ def _book(work: _Work, rows: Sequence[PlannedCheck], outcome: Outcome, reason: s
             check=row.id, case="-", outcome=outcome, reason=reason, attempts=(outcome,)
         )
         work.writer.write(record)
-        work.display.case(record)
+        if len(rows) <= BOOKED_SHOWN:
+            work.display.case(record)
+    if len(rows) > BOOKED_SHOWN:
+        work.display.note(f"{outcome.value} {len(rows)} checks: {reason}")
 
 
 def _incident(work: _Work, phase: str, end: PhaseEnd, log: Path) -> None:

@@ -1,4 +1,4 @@
-"""`certify claims`: recompute what documents and recorded runs state, and name what does not follow."""
+"""`certify claims`: recompute what documents and runs state, and name what does not follow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from certification.cli import options
 @click.argument("files", nargs=-1, required=True, type=options.PATH, metavar="FILE...")
 @options.as_json
 def command(files: tuple[Path, ...], as_json: bool) -> int:
-    """Recompute every total, share and mean of FILEs from their own rows; compare them with each other.
+    """Recompute every total, share and mean of FILEs from their own rows, and compare the files.
 
     A FILE is a reported document (TOML or JSON, see docs/claims.md) or a recorded run. Exit 0: no
     contradiction; 1: contradictions, each named.

@@ -51,8 +51,8 @@ def command(
 ) -> int:
     """Start the reference with each planted DEFECT (all by default) and run the checks it names.
 
-    Each named check must FAIL and the planted code must have run; the clean reference must pass every
-    check. Exit 0 only then.
+    Each named check must FAIL and the planted code must have run; the clean reference must pass
+    every check. Exit 0 only then.
     """
     from certification.checks import load_catalogue
     from certification.cli.interruption import interruption

@@ -41,8 +41,9 @@ def verdict_text(judgement: Judgement) -> str:
         lines.append(f"     replay: certify run --check {row.check.id} --seed {header.seed}")
     if len(failed) > FIXES_SHOWN:
         lines.append(f"... and {len(failed) - FIXES_SHOWN} more failed checks, see the report")
+    failing = {row.check.id for row in failed}
     for fix in verdict.fixes[:FIXES_SHOWN]:
-        if fix.gain:
+        if fix.gain and fix.check in failing:
             lines.append(
                 f"fix first: {fix.check} gives {score_text(fix.total_after)} ({fix.level_after})"
             )

@@ -25,8 +25,8 @@ from certification.errors import UsageError
 def command(certificate: Path, keys: tuple[Path, ...], evidence: Path | None, as_json: bool) -> int:
     """Verify CERTIFICATE (a file or a run's folder) offline.
 
-    Exit 0 only where every answer is yes; 1 for any no; 3 where something cannot be said, e.g. a key
-    that you do not trust.
+    Exit 0 only where every answer is yes; 1 for any no; 3 where something cannot be said, e.g. a
+    key that you do not trust.
     """
     from certification.certificate import CERTIFICATE_FILE, verify
     from certification.progress import printable
