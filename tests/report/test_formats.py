@@ -397,3 +397,10 @@ def test_a_thousand_failing_checks_with_long_findings_stay_under_three_megabytes
     _, folder = reported(tmp_path, shape)
     assert (folder / "report.html").stat().st_size < 3_000_000
     assert len(page(folder / "report.html").checks) == 1000
+
+
+def test_the_page_names_the_gates_that_stand_in_the_way(run: tuple[Judgement, Path]) -> None:
+    requested = next(row for row in run[0].verdict.levels if row.name == "PRODUCTION_READY")
+    unmet = list(dict.fromkeys(gate.gate for gate in requested.gates if not gate.met))
+    assert unmet
+    assert f"Not met: {', '.join(unmet)}." in "".join(page(run[1] / "report.html").text)
