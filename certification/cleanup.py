@@ -30,7 +30,7 @@ def tidy_up(
 ) -> tuple[LeftBehind, ...]:
     """Close every object; return those that stay behind, with the deployment's own words.
 
-    Nothing is forced: an account with holds, or whose policy refuses withdrawals, stays and is named.
+    Nothing is forced: an account with holds, or that refuses withdrawals, stays and is named.
     """
     with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
         left = pool.map(lambda made: _close(made, sessions), objects)

@@ -9,7 +9,7 @@ Stages of a run, in order:
    that is gone, is `HarnessError`: outcome ERROR or INCONCLUSIVE, exit code 3 where the verdict
    cannot be carried.
 3. *judge* reads a recorded run. A file that is cut, edited or of another version raises
-   `EvidenceError`: it cannot carry a verdict, which is a usage error of the offline commands (exit code 2).
+   `EvidenceError`: it cannot carry a verdict, a usage error of offline commands (exit code 2).
 """
 
 from __future__ import annotations

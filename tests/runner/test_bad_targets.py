@@ -107,20 +107,21 @@ def test_what_is_no_deployment_is_called_so(tmp_path: Path, name: str) -> None:
     assert not (tmp_path / "run").exists(), "nothing was observed, so nothing is left"
 
 
+HERE = '[target]\nbase_url = "http://127.0.0.1:1"\n'
+ADMIN = '[identities.admin]\nusername = "a"\npassword = '
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[target]\nbase_url = "http://127.0.0.1:1"\n[identities.admin]\nusername = "a"\n'
-         'password = "hunter2-literal"\n', "identities.admin.password"),
-        ('[target]\nbase_url = "http://127.0.0.1:1"\n[identities.admin]\nusername = "a"\n'
-         'password = "env:NOT_SET_ANYWHERE"\n', "NOT_SET_ANYWHERE"),
-        ('[target]\nbase_url = "http://127.0.0.1:1"\nnaem = "x"\n', "naem"),
+        (f'{HERE}{ADMIN}"hunter2-literal"\n', "identities.admin.password"),
+        (f'{HERE}{ADMIN}"env:NOT_SET_ANYWHERE"\n', "NOT_SET_ANYWHERE"),
+        (f'{HERE}naem = "x"\n', "naem"),
         ('[target]\nbase_url = "ftp://127.0.0.1"\n', "base_url"),
-        ('[target]\nbase_url = "http://127.0.0.1:1"\n[limits]\nallow_hosts = ["b.example"]\n'
-         '[identities.admin]\nusername = "a"\npassword = "env:HOME"\n', "allow_hosts"),
+        (f'{HERE}[limits]\nallow_hosts = ["b.example"]\n{ADMIN}"env:HOME"\n', "allow_hosts"),
         ("[target\n", "not TOML"),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_in_the_target_file_is_named_before_anything_is_sent(
     tmp_path: Path, text: str, message: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,18 +93,9 @@ def check_status(ctx):
 @declare("needs-a-token")
 def check_fixture_missing(ctx, no_such_fixture):
     pass
-""".replace(
-        "(ctx):\n", "(ctx):\n    '''Why: a\n\n    How: b\n\n    Fails when: c\n\n    Remedy: d'''\n"
-    )
-    .replace(
-        "(ctx, number):\n",
-        "(ctx, number):\n    '''Why: a\n\n    How: b\n\n    Fails when: c\n\n    Remedy: d'''\n",
-    )
-    .replace(
-        "(ctx, no_such_fixture):\n",
-        "(ctx, no_such_fixture):\n    '''Why: a\n\n    How: b\n\n    Fails when: c\n\n    Remedy: d'''\n",
-    )
-)
+"""
+DOCSTRING = "    '''Why: a\n\n    How: b\n\n    Fails when: c\n\n    Remedy: d'''\n"
+CHECKS = re.sub(r"(def check_.*:\n)", lambda found: found[1] + DOCSTRING, CHECKS)
 
 EXPECTED = {
     "right": Outcome.PASS,
