@@ -1,6 +1,6 @@
 """Makes the report of a 1,000-check run; prints its size, render time, first paint, script errors.
 
-Run from a checkout: `python tests/benchmarks/bench_report.py [--checks N] [--failing SHARE]`.
+Run from a checkout: `python tests/benchmarks/bench_report.py [--checks N] [--failing N]`.
 """
 
 from __future__ import annotations
