@@ -10,8 +10,7 @@ from certification.evidence import iter_exchanges
 from certification.model import Outcome
 from certification.runner import RunOutcome
 
-CHECKS = (
-    """
+CHECKS = """
 STATE = Path(__file__).with_name("state")
 
 @declare("right")
