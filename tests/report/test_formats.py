@@ -16,13 +16,11 @@ from xml.etree import ElementTree as ET
 import jsonschema_rs
 import pytest
 
-from certification.errors import HarnessError, UsageError
 from certification.evidence import EvidenceWriter
 from certification.judge import judge
 from certification.model import Category, Outcome, ReportedCategory
 from certification.report import FORMATS, render, report_view, write_reports
 from certification.report.csv import COLUMNS, guarded
-from certification.report.exchanges import REPORT_CHARACTERS
 from certification.report.json import RESULT_SCHEMA, schema
 from certification.report.markdown import code, plain
 from tests.report.made_run import (
@@ -327,42 +325,6 @@ def test_only_cited_exchanges_of_failures_are_shown(run: tuple[Judgement, Path])
                 assert case.exchanges == ()
 
 
-def test_a_broken_target_cannot_swell_the_report(tmp_path: Path) -> None:
-    texts = Texts(body="x" * 60_000)
-    shape = Shape(checks=400, outcomes=(Outcome.FAIL,), texts=texts, waived=False)
-    judgement, folder = reported(tmp_path, shape)
-    assert (folder / "report.html").stat().st_size < 3_000_000
-    view = report_view(judgement, folder / "evidence.jsonl.gz")
-    shown = [row for check in view.checks for case in check.cases for row in case.exchanges]
-    assert 0 < sum(len(row.came_back) for row in shown) <= REPORT_CHARACTERS
-
-
-def test_result_json_comes_first_and_no_partial_file_stays(run: tuple[Judgement, Path]) -> None:
-    judgement, folder = run
-    written = write_reports(judgement, folder / "evidence.jsonl.gz", folder)
-    assert [path.name for path in written] == [
-        *("result.json", "report.html", "junit.xml", "findings.sarif"),
-        *("results.csv", "summary.md"),
-    ]
-    assert not list(folder.glob("*.partial")) + list(folder.glob(".*.partial"))
-
-
-def test_an_unknown_format_is_refused_before_anything_is_written(
-    run: tuple[Judgement, Path], tmp_path: Path
-) -> None:
-    with pytest.raises(UsageError, match="'pdf'"):
-        write_reports(run[0], None, tmp_path, formats=("json", "pdf"))
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_disk_that_refuses_is_a_clear_error(run: tuple[Judgement, Path], tmp_path: Path) -> None:
-    blocker = tmp_path / "file"
-    blocker.write_text("")
-    with pytest.raises(HarnessError, match=r"result\.json: cannot be written") as caught:
-        write_reports(run[0], None, blocker / "out")
-    assert caught.value.hint
-
-
 def test_the_made_run_has_every_outcome() -> None:
     shape = changed(Shape(), checks=48)
     numbers = range(len(planned(shape)))
@@ -386,17 +348,6 @@ def test_reported_figures_without_checks_or_target_are_reported_as_such(tmp_path
     assert html.checks == {}
     assert len(list(junit(tmp_path))) == 0
     assert "(reported, not observed)" in (tmp_path / "summary.md").read_text().splitlines()[0]
-
-
-def test_a_thousand_failing_checks_with_long_findings_stay_under_three_megabytes(
-    tmp_path: Path,
-) -> None:
-    quotes = '"<&' * 1500
-    texts = Texts(message=quotes, expected=quotes, observed=quotes, body=quotes, reason=quotes)
-    shape = Shape(checks=1000, outcomes=(Outcome.FAIL,), texts=texts, waived=False)
-    _, folder = reported(tmp_path, shape)
-    assert (folder / "report.html").stat().st_size < 3_000_000
-    assert len(page(folder / "report.html").checks) == 1000
 
 
 def test_the_page_names_the_gates_that_stand_in_the_way(run: tuple[Judgement, Path]) -> None:
