@@ -205,7 +205,7 @@ def operation_of(method: str, path: str) -> Operation | None:
         and re.fullmatch(re.sub(r"\{[^}]*\}", "[^/]+", operation.path), route)
     ]
     exact = [operation for operation in found if "{" not in operation.path]
-    return (exact or found or [None])[0]
+    return next(iter(exact or found), None)
 
 
 def assert_conforms(method: str, path: str, answer: Answer) -> None:

@@ -17,7 +17,7 @@ import pytest
 def processes_of(parent: int) -> list[int]:
     """Return the descendants of a process that are alive."""
     rows = subprocess.run(
-        ["ps", "-eo", "pid=,ppid=,stat="], capture_output=True, text=True, check=True
+        ["/bin/ps", "-eo", "pid=,ppid=,stat="], capture_output=True, text=True, check=True
     ).stdout
     alive = [row.split() for row in rows.splitlines()]
     family = {parent}
@@ -241,5 +241,5 @@ def test_init_takes_no_literal_password_and_no_existing_file(
 
 
 def test_plain_http_stays_on_loopback_unless_told(database: Path) -> None:
-    refused = one_line(run("serve", "--database", str(database), "--host", "0.0.0.0"))
+    refused = one_line(run("serve", "--database", str(database), "--host", "192.0.2.1"))
     assert "--allow-plain-http" in refused

@@ -12,7 +12,8 @@ def name() -> str:
 
 
 def test_a_user_is_created_once_without_regard_to_case(admin: Any, user_password: str) -> None:
-    body = {"username": name(), "password": user_password, "roles": ["customer", "auditor"]}
+    username = name()
+    body = {"username": username, "password": user_password, "roles": ["customer", "auditor"]}
     full = {**body, "email": "ada@example.org", "legal_name": "Ada Lovelace"}
     created = admin.post("/v1/users", full)
     assert created.status == 201
@@ -20,7 +21,7 @@ def test_a_user_is_created_once_without_regard_to_case(admin: Any, user_password
     assert created.body["email"] == "ada@example.org"
     assert "password" not in created.raw.decode()
     assert admin.get(created.headers["location"]).body == created.body
-    again = {**body, "username": body["username"].upper()}
+    again = {**body, "username": username.upper()}
     assert admin.post("/v1/users", again).code == "username_taken"
 
 
