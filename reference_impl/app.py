@@ -22,7 +22,6 @@ from . import (
     database,
     health,
     ids,
-    logs,
     passwords,
     sealed,
     sessions,
@@ -54,7 +53,6 @@ def create_app(settings: config.Settings | None = None, clock: Clock | None = No
     Registers the instance in the runtime directory, if the server named one, when it is complete.
     """
     settings = settings or config.from_environment()
-    logs.configure(settings.log_level)
     app = flask.Flask("reference_impl", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = config.BODY_BYTES_MAX
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False

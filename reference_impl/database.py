@@ -49,7 +49,8 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """Open a connection with the settings that the guards rely on.
 
     `recursive_triggers` makes INSERT OR REPLACE run the delete triggers; `trusted_schema` off
-    keeps a doctored file from calling functions; FULL syncs every commit to the disk.
+    keeps a doctored file from calling functions; FULL syncs every commit to the disk. A reader's
+    page cache is small: there is one for each request thread.
     """
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
@@ -60,8 +61,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         "foreign_keys = ON",
         "recursive_triggers = ON",
         "trusted_schema = OFF",
-        "cache_size = -8000",
-        *(("query_only = ON",) if read_only else ()),
+        *(("query_only = ON", "cache_size = -1000") if read_only else ("cache_size = -16000",)),
     ):
         connection.execute(f"PRAGMA {pragma}")
     return connection

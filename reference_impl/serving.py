@@ -9,6 +9,7 @@ right after it is ready, has been seen to hang for ever. The group holds the rea
 whose write end only the supervisor has: when that dies, in whatever way, the group ends itself.
 """
 
+import contextlib
 import http.client
 import json
 import os
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from . import database, logs, sealed
-from .config import Settings, StartRefusedError
+from .config import Settings, StartRefusedError, from_environment
 
 DEFAULT_FACTORY = "reference_impl.app:create_app"
 RUNTIME_DIR = "ALLUSE_RUNTIME_DIR"
@@ -38,6 +39,7 @@ STOP_GRACE_S = 2
 STOP_TIMEOUT_S = 3.5
 """After this the group is killed."""
 POLL_S = 0.02
+WATCH_S = 0.1
 RESTART_MIN_S = 0.2
 RESTARTS_IN_A_ROW_MAX = 5
 
@@ -47,9 +49,11 @@ class Group:
     """The running process group."""
 
     pid: int
+    """Granian's main process and the group's number."""
     lifeline: int
     """Write end of the pipe whose closing ends the group."""
     started_s: float
+    running: bool = True
 
 
 def serve(
@@ -109,27 +113,27 @@ def _supervise(
     stop: Callable[[float], bool],
     run: tuple[Path, Callable[[dict[str, Any]], None]],
 ) -> int:
+    """Keep one group running until it is time to stop; return the exit code."""
     runtime, ready = run
     announced, failures = False, 0
-    group = start(settings, factory, runtime)
-    try:
-        while True:
+    while failures <= RESTARTS_IN_A_ROW_MAX:
+        group = start(settings, factory, runtime)
+        try:
             up = wait_ready(settings, runtime, group, stop)
             if up and not announced:
                 ready(ready_event(settings))
                 announced = True
-            while up and not stop(0.1 if announced else POLL_S):
-                if has_ended(group):
-                    break
-            if not has_ended(group):
-                return 0 if up or stop(0) else 1
-            failures = 1 if up else failures + 1
+            while up and not has_ended(group):
+                if stop(WATCH_S):
+                    return 0
+        finally:
             end(group)
-            if not announced or failures > RESTARTS_IN_A_ROW_MAX or stop(RESTART_MIN_S):
-                return 0 if stop(0) else 1
-            group = start(settings, factory, runtime)
-    finally:
-        end(group)
+        failures = 1 if up else failures + 1
+        if stop(RESTART_MIN_S):
+            return 0
+        if not announced:
+            return 1
+    return 1
 
 
 def ready_event(settings: Settings) -> dict[str, Any]:
@@ -174,6 +178,8 @@ def start(settings: Settings, factory: str, runtime: Path) -> Group:
         code = 1
         try:
             os.setpgid(0, 0)
+            for number in _SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
             os.dup2(2, 1)  # standard output belongs to the ready event alone
             os.close(write_end)
             _run_group(settings, factory, runtime, read_end)
@@ -181,6 +187,8 @@ def start(settings: Settings, factory: str, runtime: Path) -> Group:
         finally:
             os._exit(code)
     os.close(read_end)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.setpgid(pid, pid)  # by both: whoever comes first, the group is there from now on
     return Group(pid=pid, lifeline=write_end, started_s=time.monotonic())
 
 
@@ -230,6 +238,7 @@ def load_app() -> Any:
     """Import the factory that the environment names and call it (in a worker)."""
     import importlib
 
+    logs.configure(from_environment().log_level)
     module, _, name = os.environ[FACTORY].partition(":")
     return getattr(importlib.import_module(module), name)()
 
@@ -269,38 +278,30 @@ def answers(settings: Settings) -> bool:
 
 
 def has_ended(group: Group) -> bool:
-    """Tell whether granian's main process is gone, and reap it."""
-    if group.pid < 0:
-        return True
-    pid, _ = os.waitpid(group.pid, os.WNOHANG)
-    return pid != 0 and _reaped(group)
-
-
-def _reaped(group: Group) -> bool:
-    end_group(-group.pid if group.pid < 0 else group.pid)
-    group.pid = -group.pid
-    return True
+    """Tell whether granian's main process is gone; if so, kill what is left of its group."""
+    if group.running:
+        pid, _ = os.waitpid(group.pid, os.WNOHANG)
+        if pid:
+            end_group(group.pid)
+            group.running = False
+    return not group.running
 
 
 def end(group: Group) -> None:
     """Stop the group: SIGTERM, a bounded wait, SIGKILL of whoever is left."""
-    if group.pid > 0:
+    if not has_ended(group):
         os.kill(group.pid, signal.SIGTERM)
         deadline_s = time.monotonic() + STOP_TIMEOUT_S
         while not has_ended(group) and time.monotonic() < deadline_s:
             time.sleep(POLL_S)
-        if group.pid > 0:
-            end_group(group.pid)
-            os.waitpid(group.pid, 0)
-            group.pid = -group.pid
-    if group.lifeline >= 0:
-        os.close(group.lifeline)
-        group.lifeline = -1
+    if group.running:
+        end_group(group.pid)
+        os.waitpid(group.pid, 0)
+        group.running = False
+    os.close(group.lifeline)
 
 
 def end_group(leader: int) -> None:
     """Kill every process of the group at once."""
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return
