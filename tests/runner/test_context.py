@@ -1,0 +1,150 @@
+"""Expectations make findings, back-pressure is waited out, bursts leave nothing running."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import pytest
+
+from certification.checks import CheckFailed, Undecided, load_catalogue
+from certification.context import BACK_PRESSURE_REPEATS_MAX, Context
+from certification.contract import Violation, load_contract
+from certification.target.reply import Reply, ReplyHeaders
+from certification.target.session import Session
+
+
+def reply(status: int, **more: Any) -> Reply:
+    return Reply(
+        operation="getAccount",
+        status=status,
+        headers=ReplyHeaders(),
+        body=more.pop("body", None),
+        raw=b"",
+        exchange_number=1,
+        elapsed_ms=1.0,
+        **more,
+    )
+
+
+@dataclass
+class Scripted:
+    """A session that gives prepared answers and remembers what was sent."""
+
+    answers: Sequence[Reply]
+    role: str = "customer"
+    user_id: str = "u"
+    sent: list[dict[str, Any]] = field(default_factory=list)
+
+    def call(self, operation: str, **request: Any) -> Reply:
+        self.sent.append({"operation": operation, **request})
+        index = min(len(self.sent), len(self.answers)) - 1
+        return self.answers[index].with_key(request.get("key") or f"key-{len(self.sent)}")
+
+
+def context(session: Scripted, **more: Any) -> Context:
+    return Context(
+        spec=replace(load_catalogue()[0], budget_s=more.pop("budget_s", 60.0)),
+        case="-",
+        prefix="cert-x",
+        seed=1,
+        contract=load_contract(),
+        capabilities=more.pop("capabilities", {}),
+        sessions={"customer": cast("Session", session)},
+        measure=lambda _: None,
+        created=lambda *_: None,
+        objects=lambda: (),
+        stopping=more.pop("stopping", lambda: False),
+        **more,
+    )
+
+
+def test_busy_is_waited_out_with_the_same_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Scripted([reply(503, retry_after_s=0.0), reply(503, retry_after_s=0.0), reply(201)])
+    ctx = context(session)
+    assert ctx.customer.call("createAccount", expect=201).status == 201
+    assert [sent.get("key") for sent in session.sent] == [None, "key-1", "key-1"]
+
+
+def test_busy_for_ever_is_undecided_not_failed() -> None:
+    session = Scripted([reply(503, retry_after_s=0.0)])
+    with pytest.raises(Undecided):
+        context(session).customer.call("createAccount", expect=201)
+    assert len(session.sent) == BACK_PRESSURE_REPEATS_MAX
+
+
+def test_a_503_without_retry_after_is_an_answer() -> None:
+    with pytest.raises(CheckFailed):
+        context(Scripted([reply(503)])).customer.call("getAccount", expect=200)
+
+
+def test_an_answer_outside_the_contract_fails_whatever_was_expected() -> None:
+    wrong = reply(200, violations=(Violation(pointer="/id", message="is missing"),))
+    with pytest.raises(CheckFailed) as failed:
+        context(Scripted([wrong])).customer.call("getAccount", expect=200)
+    assert "/id: is missing" in failed.value.finding.observed
+    assert failed.value.finding.exchanges == (1,)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "passes"),
+    [(404, "not_found", True), (403, "not_found", False), (404, "forbidden", False)],
+)
+def test_a_problem_needs_its_code_and_its_status(status: int, code: str, passes: bool) -> None:
+    ctx = context(Scripted([reply(status, problem_code=code)]))
+    if passes:
+        ctx.customer.call("getAccount", problem="not_found")
+        return
+    with pytest.raises(CheckFailed):
+        ctx.customer.call("getAccount", problem="not_found")
+
+
+@pytest.mark.parametrize(("observed", "expected"), [(True, 1), (1, True), (10, 11), ("1", 1)])
+def test_equal_does_not_mix_kinds(observed: object, expected: object) -> None:
+    with pytest.raises(CheckFailed):
+        context(Scripted([])).equal(observed, expected, "differs")
+
+
+def test_no_request_starts_when_the_run_is_ending() -> None:
+    session = Scripted([reply(200)])
+    with pytest.raises(Undecided):
+        context(session, stopping=lambda: True).customer.call("getAccount")
+    assert session.sent == []
+
+
+def test_no_request_starts_when_the_budget_is_spent() -> None:
+    moments = iter([0.0, 61.0])
+    session = Scripted([reply(200)])
+    with pytest.raises(Undecided, match="budget of 60 s"):
+        context(session, clock=lambda: next(moments)).customer.call("getAccount")
+
+
+def test_a_burst_starts_together_and_ends_before_its_error_is_told() -> None:
+    ended: list[int] = []
+    gate = threading.Barrier(3)
+
+    def act(number: int) -> int:
+        gate.wait(timeout=5)
+        ended.append(number)
+        if number == 0:
+            raise ValueError("first")
+        return number
+
+    with pytest.raises(ValueError, match="first"):
+        context(Scripted([])).together([lambda n=n: act(n) for n in range(3)])  # type: ignore[misc]  # bound now
+    assert sorted(ended) == [0, 1, 2]
+
+
+def test_a_replay_draws_the_same_and_another_case_does_not() -> None:
+    one, again = context(Scripted([])), context(Scripted([]))
+    assert one.name("x") == again.name("x")
+    other = replace(one, case="other")
+    assert other.name("x") != context(Scripted([])).name("x")
+
+
+def test_a_missing_declaration_is_the_target_s_fault() -> None:
+    with pytest.raises(CheckFailed) as failed:
+        _ = context(Scripted([])).arrange.currency
+    assert failed.value.finding.expected == "currencies"
