@@ -26,7 +26,9 @@ class SystemClock:
 def text(instant_ms: int) -> str:
     """Render an instant as RFC 3339 in UTC with milliseconds."""
     seconds, milliseconds = divmod(instant_ms, 1000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{milliseconds:03d}Z"
+    moment = time.gmtime(seconds)
+    # strftime does not pad years before 1000 on every platform.
+    return f"{moment.tm_year:04d}{time.strftime('-%m-%dT%H:%M:%S', moment)}.{milliseconds:03d}Z"
 
 
 def maybe(instant_ms: int | None) -> str | None:

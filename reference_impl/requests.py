@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 import msgspec
@@ -316,6 +316,8 @@ def _check_transaction(body: CreateTransaction, at: str) -> None:
     _check_member(body.to_account_id, "to_account_id", needed=to_needed, where=(at, body.kind))
     if body.hold and not rule.holdable:
         raise invalid(f"{at}/hold", "kind", f"A {body.kind} cannot be held")
+    _check_instant(body.expires_at, f"{at}/expires_at")
+    _check_instant(body.effective_at, f"{at}/effective_at")
     if body.expires_at is not UNSET and not body.hold:
         raise invalid(f"{at}/expires_at", "needs_hold", "expires_at comes with hold: true")
     for index, condition in enumerate(body.preconditions):
@@ -323,6 +325,15 @@ def _check_transaction(body: CreateTransaction, at: str) -> None:
             pointer = f"{at}/preconditions/{index}"
             raise invalid(pointer, "min_properties", "A precondition names what must hold")
     _check_metadata(body.metadata, at)
+
+
+def _check_instant(instant: datetime | UnsetType, pointer: str) -> None:
+    """Refuse an instant that has no date in UTC, at either end of the calendar."""
+    if isinstance(instant, datetime):
+        try:
+            instant.astimezone(UTC)
+        except OverflowError:
+            raise invalid(pointer, "range", "Out of the calendar") from None
 
 
 def _check_member(value: object, name: str, *, needed: bool, where: tuple[str, str]) -> None:

@@ -66,6 +66,8 @@ def test_a_bad_body_is_a_problem(customer: Any, name: str) -> None:
         ({"expires_at": "2030-01-01T00:00:00Z"}, "/expires_at"),
         ({"effective_at": "2030-02-30T00:00:00Z"}, "/effective_at"),
         ({"effective_at": "2030-02-20T00:00:00"}, "/effective_at"),
+        ({"effective_at": "0001-01-01T00:00:00+23:59"}, "/effective_at"),
+        ({"effective_at": "9999-12-31T23:59:59-12:00"}, "/effective_at"),
         ({"preconditions": [{"account_id": "a"}]}, "/preconditions/0"),
         ({"preconditions": [{"account_id": "a", "version": "1"}]}, "/preconditions/0/version"),
         ({"metadata": {"a": "x" * 5000}}, "/metadata"),
