@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from certification.oracle import members
+
 if TYPE_CHECKING:
     from certification.context import Actor, Context
     from certification.model import Json
@@ -112,7 +114,15 @@ class Arrange:
     def read_reply(self, account: Json, *, by: Actor | None = None) -> Reply:
         """Return the whole answer of reading the account, for its ETag."""
         actor = by or self.context.customer
+        self.let_writes_arrive()
         return actor.call("getAccount", path={"id": account["id"]}, expect=200)
+
+    def read_transaction(self, transaction: Json, *, by: Actor | None = None) -> Json:
+        """Return the transaction as it reads now."""
+        actor = by or self.context.customer
+        self.let_writes_arrive()
+        fresh: Json = actor.call("getTransaction", path={"id": transaction["id"]}, expect=200).body
+        return fresh
 
     def balances(self, account: Json, *, by: Actor | None = None) -> Json:
         """Return the account's balances as they read now."""
@@ -132,6 +142,7 @@ class Arrange:
         query = dict(request.pop("query", {}))
         rows: list[Json] = []
         seen: set[str] = set()
+        self.let_writes_arrive()
         for _ in range(pages_max):
             reply = actor.call(operation, query=query, expect=200, **request)
             rows += reply.body["data"]
@@ -157,20 +168,19 @@ class Arrange:
             declared = declared.get("bounded_ms", 0)
         return 0.0 if isinstance(declared, bool) else float(declared) / 1000
 
+    def let_writes_arrive(self) -> None:
+        """Wait until earlier writes must be readable, where the deployment declares a lag."""
+        if self.lag_s:
+            self.context.wait(self.lag_s)
+
     def expect_balances(
         self, account: Json, message: str, *, by: Actor | None = None, **expected: int
     ) -> Json:
-        """Fail unless these balances read so, within the declared lag; return all of them."""
-        ctx = self.context
-
-        def look() -> Reply | None:
-            replies.append(self.read_reply(account, by=by))
-            return replies[-1] if _named(replies[-1], expected) == expected else None
-
-        replies: list[Reply] = []
-        ctx.until(look, deadline_s=self.lag_s)
-        ctx.equal(_named(replies[-1], expected), expected, message, replies[-1])
-        balances: Json = replies[-1].body["balances"]
+        """Fail unless these balances read so; return all of them."""
+        reply = self.read_reply(account, by=by)
+        balances: Json = reply.body["balances"]
+        shown = {name: balances[name] for name in expected}
+        self.context.equal(shown, expected, message, reply)
         return balances
 
     def picture(self, *accounts: Json, by: Actor | None = None) -> Picture:
@@ -182,13 +192,14 @@ class Arrange:
     def expect_same(self, before: Picture, message: str, *on: Reply) -> None:
         """Fail if anything of the picture has changed."""
         for account, seen in zip(before.accounts, before.seen, strict=True):
-            self.context.equal(self._seen(account, before.by), seen, message, *on)
+            now = self._seen(account, before.by)
+            changed = {name for name in seen if now[name] != seen[name]}
+            then = {name: seen[name] for name in sorted(changed)}
+            self.context.equal({name: now[name] for name in then}, then, message, *on)
 
     def _seen(self, account: Json, by: Actor | None) -> Json:
-        body = self.read(account, by=by)
-        # as_of_seq moves with everyone's transactions, not only with this account's.
-        body["balances"] = {k: v for k, v in body["balances"].items() if k != "as_of_seq"}
-        return {**body, "entries": len(self.entries(account, by=by))}
+        seen = members.account(self.read(account, by=by))
+        return {**seen, "entries": len(self.entries(account, by=by))}
 
     def suspend(self, account: Json) -> Json:
         """Suspend the account as a manager; return it as it then reads."""
@@ -215,7 +226,3 @@ class Arrange:
         body = request.pop("body", {})
         path = {"id": account["id"]}
         return actor.call("closeAccount", path=path, body=body, if_match=etag, **request)
-
-
-def _named(reply: Reply, names: Mapping[str, int]) -> Json:
-    return {name: reply.body["balances"][name] for name in names}

@@ -18,25 +18,29 @@ RIVALS = 10
 ROUNDS = 3
 
 
-def _expect_only(
-    ctx: Context, replies: Sequence[Reply], *, success: int, problems: set[str]
-) -> list[Reply]:
-    """Return the accepted answers; fail on any that is neither accepted nor a named problem."""
+def _accepted(ctx: Context, replies: Sequence[Reply]) -> list[Reply]:
+    """Return the accepted answers; fail on any that neither accepts nor refuses (4xx).
+
+    Which problem a refusal names is asked by the sequential checks: here only money counts.
+    """
     for reply in replies:
-        if reply.status != success:
-            ctx.is_problem(reply, problems)
-    return [reply for reply in replies if reply.status == success]
+        ctx.expect(
+            reply.status < 500,
+            "An answer to the burst neither accepts nor refuses",
+            expected="2xx or 4xx",
+            observed=reply.status,
+            on=[reply],
+        )
+    return [reply for reply in replies if reply.status < 300]
 
 
 def _post(ctx: Context, body: Json) -> Callable[[], Reply]:
     return partial(ctx.customer.call, "createTransaction", body=body)
 
 
-def _one_winner(
-    ctx: Context, replies: Sequence[Reply], what: str, *, success: int, code: str
-) -> Reply:
+def _one_winner(ctx: Context, replies: Sequence[Reply], what: str) -> Reply:
     """Return the only accepted answer; fail if there is none or more than one."""
-    winners = _expect_only(ctx, replies, success=success, problems={code})
+    winners = _accepted(ctx, replies)
     ctx.equal(len(winners), 1, f"{what}: accepted of {len(replies)}", *winners)
     return winners[0]
 
@@ -56,14 +60,14 @@ def check_double_spend(ctx: Context) -> None:
 
     Why: Check-then-write passes every sequential test and pays out ten times under load.
     How: Ten equal withdrawals released by one barrier, in three rounds on fresh accounts.
-    Fails when: More or less than one is taken, another answer comes, or the ledger is not 0.
+    Fails when: More or less than one is taken, or the ledger is not 0.
     Remedy: Check funds and book in one serialised database transaction.
     """
     for _ in range(ROUNDS):
         account = ctx.arrange.account(funds=1_000)
         body = ctx.arrange.withdrawal_body(account, 1_000)
         replies = ctx.together([_post(ctx, body)] * RIVALS)
-        _one_winner(ctx, replies, "Withdrawals", success=201, code="insufficient_available")
+        _one_winner(ctx, replies, "Withdrawals")
         ctx.arrange.expect_balances(account, "After the burst", ledger=0, available=0)
 
 
@@ -82,7 +86,7 @@ def check_double_hold(ctx: Context) -> None:
 
     Why: Two promises of the same money cannot both be kept.
     How: Five holds and five withdrawals of everything, released by one barrier, in three rounds.
-    Fails when: More or less than one is taken, another answer comes, or available is not 0.
+    Fails when: More or less than one is taken, or available is not 0.
     Remedy: Place holds under the same lock and check as debits.
     """
     for _ in range(ROUNDS):
@@ -92,9 +96,7 @@ def check_double_hold(ctx: Context) -> None:
             ctx.arrange.withdrawal_body(account, 1_000),
         ]
         replies = ctx.together([_post(ctx, bodies[n % 2]) for n in range(RIVALS)])
-        winner = _one_winner(
-            ctx, replies, "Holds and withdrawals", success=201, code="insufficient_available"
-        )
+        winner = _one_winner(ctx, replies, "Holds and withdrawals")
         held = 1_000 if winner.body["hold"] else 0
         ctx.arrange.expect_balances(
             account, "After the burst", ledger=held, holds=held, available=0
@@ -116,7 +118,7 @@ def check_ring_of_transfers(ctx: Context) -> None:
 
     Why: Opposite transfers lock two rows in opposite order; lost updates lose one of them.
     How: Three accounts; transfers A-B, B-C, C-A and back, 18 at once, in two rounds.
-    Fails when: A balance differs from start plus in minus out, or an answer is no 201 and no 422.
+    Fails when: A balance differs from start plus in minus out, or an answer is 5xx.
     Remedy: Lock in one order, or write through one writer; never read, compute and store a balance.
     """
     ring = [ctx.arrange.account(funds=500) for _ in range(3)]
@@ -126,7 +128,7 @@ def check_ring_of_transfers(ctx: Context) -> None:
         moves = [(s, t, 7 + n + turn) for n, (s, t) in enumerate(pairs * 3)]
         bodies = [ctx.arrange.transfer_body(s, t, amount) for s, t, amount in moves]
         replies = ctx.together([_post(ctx, body) for body in bodies])
-        _expect_only(ctx, replies, success=201, problems={"insufficient_available"})
+        _accepted(ctx, replies)
         for (source, target, amount), reply in zip(moves, replies, strict=True):
             if reply.status == 201:
                 expected[source["id"]] -= amount
@@ -151,7 +153,7 @@ def check_every_deposit_counts(ctx: Context) -> None:
 
     Why: A balance that is read, raised and stored loses deposits; powers of two name the lost ones.
     How: Sixteen deposits of distinct powers of two on one account, released by one barrier.
-    Fails when: One is not taken, the ledger is not 65,535, or the entries are others.
+    Fails when: The ledger is not the sum of those taken, or the entries are others.
     Remedy: Add to the balance inside the booking transaction.
     """
     account = ctx.arrange.account()
@@ -169,11 +171,12 @@ def check_every_deposit_counts(ctx: Context) -> None:
             for amount in amounts
         ]
     )
-    for reply in replies:
-        ctx.has_status(reply, 201)
-    ctx.arrange.expect_balances(account, "The sum of all deposits", ledger=sum(amounts))
+    taken = [reply.body["amount"]["amount"] for reply in _accepted(ctx, replies)]
+    if not taken:
+        ctx.undecided("no deposit of the burst was taken")
+    ctx.arrange.expect_balances(account, "The sum of all deposits taken", ledger=sum(taken))
     booked = sorted(row["amount"] for row in ctx.arrange.entries(account))
-    ctx.equal(booked, amounts, "The entries of all deposits")
+    ctx.equal(booked, sorted(taken), "The entries of all deposits taken")
 
 
 @check(
@@ -201,9 +204,9 @@ def check_settle_or_void(ctx: Context) -> None:
         settle = partial(ctx.operator.call, "settleTransaction", path=path, body={})
         void = partial(ctx.customer.call, "voidTransaction", path=path, body={})
         replies = ctx.together([settle, void] * 4)
-        winner = _one_winner(ctx, replies, "Settles and voids", success=200, code="not_pending")
-        read = ctx.customer.call("getTransaction", path=path, expect=200)
-        ctx.equal(read.body["status"], winner.body["status"], "The state is not the winner's", read)
+        winner = _one_winner(ctx, replies, "Settles and voids")
+        state = ctx.arrange.read_transaction(winner.body)["status"]
+        ctx.equal(state, winner.body["status"], "The state is not the winner's")
         settled = winner.body["status"] == "settled"
         ledger = 600 if settled else 1_000
         message = f"After a hold was {winner.body['status']}"
@@ -218,7 +221,6 @@ def check_settle_or_void(ctx: Context) -> None:
     severity=Severity.CRITICAL,
     requirements=["SYS-ACC", "SYS-TXN"],
     operations=["closeAccount", "createTransaction", "getAccount"],
-    veto=Veto.MONEY_NOT_CONSERVED,
     defects=["close-checks-before-the-lock"],
 )
 def check_close_or_deposit(ctx: Context) -> None:
@@ -226,7 +228,7 @@ def check_close_or_deposit(ctx: Context) -> None:
 
     Why: A deposit between the check for emptiness and the close is gone for its owner.
     How: One close and four deposits on an empty account, released by one barrier, in five rounds.
-    Fails when: A deposit and the close are both taken, another answer comes, or the balance
+    Fails when: A deposit and the close are both taken, an answer is 5xx, or the balance
         differs.
     Remedy: Check emptiness and set the status in one transaction; check the status in every
         booking.
@@ -245,8 +247,8 @@ def check_close_or_deposit(ctx: Context) -> None:
         deposit = {"kind": "deposit", "amount": money, "to_account_id": account["id"]}
         actions: list[Callable[[], Reply]] = [close, *[_post(ctx, deposit)] * 4]
         closing, *deposits = ctx.together(actions)
-        taken = _expect_only(ctx, deposits, success=201, problems={"account_closed"})
-        closed = bool(_expect_only(ctx, [closing], success=200, problems={"balance_not_zero"}))
+        taken = _accepted(ctx, deposits)
+        closed = bool(_accepted(ctx, [closing]))
         ctx.equal(
             closed and bool(taken),
             False,
@@ -287,5 +289,5 @@ def check_reversed_once(ctx: Context) -> None:
             ctx.manager.call, "reverseTransaction", path=path, body={"reason": "pressed twice"}
         )
         replies = ctx.together([reverse] * 8)
-        _one_winner(ctx, replies, "Reversals", success=201, code="already_reversed")
+        _one_winner(ctx, replies, "Reversals")
         ctx.arrange.expect_balances(account, "After the reversals", ledger=1_000, available=1_000)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from certification.checks import check
-from certification.model import Json, Severity, Veto
+from certification.model import Json, Severity
 
 if TYPE_CHECKING:
     from certification.context import Context
@@ -71,10 +71,9 @@ def _expect_refusal(ctx: Context, reply: Reply, literal: str) -> None:
     "functional/decimals/only-exact-amounts",
     title="Only exact whole amounts above zero are taken",
     failure_title="An amount that is no exact whole number above zero is taken",
-    severity=Severity.CRITICAL,
+    severity=Severity.HIGH,
     requirements=["SYS-TXN", "E2E-ERR"],
     operations=["createTransaction"],
-    veto=Veto.MONEY_NOT_CONSERVED,
     defects=["amounts-are-coerced"],
 )
 @pytest.mark.parametrize("name", sorted(NOT_AMOUNTS))
@@ -108,7 +107,6 @@ def check_only_exact_amounts(ctx: Context, kind: str, name: str) -> None:
     severity=Severity.CRITICAL,
     requirements=["SYS-TXN"],
     operations=["createTransaction", "getAccount", "listEntries"],
-    veto=Veto.MONEY_NOT_CONSERVED,
     defects=["balances-pass-through-float32"],
 )
 @pytest.mark.parametrize("below", [0, 1, 2, 1_000_003])
@@ -150,13 +148,10 @@ def check_balance_limit_is_kept(ctx: Context) -> None:
     """
     limit = 9_007_199_254_740_991
     amount = ctx.capabilities["limits"]["amount_max"]
-    if amount * 20 < limit:
-        ctx.not_exercised(f"limits.amount_max is {amount}: the limit is too many deposits away")
-    account = ctx.arrange.account()
-    left = limit
-    while left:
-        ctx.arrange.deposit(account, min(left, amount))
-        left -= min(left, amount)
+    if amount != limit:
+        # A balance above a smaller amount_max may be refused or not: nothing is wrong either way.
+        ctx.not_exercised(f"limits.amount_max is {amount}, below the largest exact integer")
+    account = ctx.arrange.account(funds=limit)
     before = ctx.arrange.picture(account)
     body = {
         "kind": "deposit",
@@ -165,10 +160,7 @@ def check_balance_limit_is_kept(ctx: Context) -> None:
     }
     reply = ctx.customer.call("createTransaction", body=body, problem="amount_out_of_range")
     ctx.arrange.expect_same(before, "A refused deposit changed the account", reply)
-    left = limit
-    while left:
-        ctx.arrange.transaction(ctx.arrange.withdrawal_body(account, min(left, amount)))
-        left -= min(left, amount)
+    ctx.arrange.transaction(ctx.arrange.withdrawal_body(account, limit))
 
 
 @check(

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from certification.checks import check
-from certification.model import Json, Severity, Veto
+from certification.model import Json, Severity
+from certification.oracle import members
 
 if TYPE_CHECKING:
     from certification.context import Context
 
 EXPIRY_TRIES_S = (2, 6, 20)
 """Times to live that are tried in turn, should a slow deployment need longer to place the hold."""
+
+PATIENCE_S = 3.0
+"""How long after its expiry a hold may still be shown: clocks that answer differ a little."""
 
 
 def _settle(ctx: Context, hold: Json, amount: int | None = None, **expected: Any) -> Json:
@@ -48,11 +52,9 @@ def _brief_hold(ctx: Context, account: Json, amount: int) -> Json:
 
 def _expired(ctx: Context, account: Json, hold: Json) -> None:
     """Wait until the hold's time has passed; fail if its money does not come free."""
-    last = EXPIRY_TRIES_S[-1] if _ttl_s(hold) > EXPIRY_TRIES_S[1] else EXPIRY_TRIES_S[1]
-    ctx.until(
-        lambda: ctx.arrange.balances(account)["holds"] == 0,
-        deadline_s=last + 3 + ctx.arrange.lag_s,
-    )
+    ctx.wait(_ttl_s(hold))
+    deadline_s = PATIENCE_S + ctx.arrange.lag_s
+    ctx.until(lambda: ctx.arrange.balances(account)["holds"] == 0, deadline_s=deadline_s)
     ctx.arrange.expect_balances(account, "A hold past its expiry still holds money", holds=0)
 
 
@@ -68,7 +70,6 @@ def _ttl_s(hold: Json) -> float:
     severity=Severity.CRITICAL,
     requirements=["SYS-TXN", "E2E-TXN"],
     operations=["createTransaction", "getAccount", "listEntries"],
-    veto=Veto.DOUBLE_SPEND,
     defects=["held-money-is-free"],
 )
 @pytest.mark.parametrize("kind", ["withdrawal", "transfer"])
@@ -104,7 +105,6 @@ def check_held_money_is_not_available(ctx: Context, kind: str) -> None:
     requirements=["SYS-TXN", "E2E-TXN"],
     operations=["settleTransaction", "getTransaction", "getAccount"],
     identities=("customer", "operator"),
-    veto=Veto.MONEY_NOT_CONSERVED,
     defects=["settle-ignores-its-amount"],
 )
 @pytest.mark.parametrize(("asked", "booked"), [(None, 400), (400, 400), (150, 150), (1, 1)])
@@ -132,8 +132,8 @@ def check_settle_books_the_amount(ctx: Context, kind: str, asked: int | None, bo
     message = f"After settling {booked} of a hold of 400"
     ctx.arrange.expect_balances(account, message, ledger=left, holds=0, available=left)
     ctx.arrange.expect_balances(other, message, ledger=booked if kind == "transfer" else 0)
-    read = ctx.customer.call("getTransaction", path={"id": hold["id"]}, expect=200)
-    ctx.equal(read.body, settled, "The settled hold reads back otherwise", read)
+    read = members.transaction(ctx.arrange.read_transaction(hold))
+    ctx.equal(read, members.transaction(settled), "The settled hold reads back otherwise")
 
 
 @check(
@@ -210,8 +210,8 @@ def check_expiry_frees_the_money(ctx: Context) -> None:
     account = ctx.arrange.account(funds=1_000)
     hold = _brief_hold(ctx, account, 400)
     _expired(ctx, account, hold)
-    read = ctx.customer.call("getTransaction", path={"id": hold["id"]}, expect=200)
-    ctx.equal((read.body["status"], read.body["lines"]), ("expired", []), "The expired hold", read)
+    read = ctx.arrange.read_transaction(hold)
+    ctx.equal((read["status"], read["lines"]), ("expired", []), "The expired hold")
     free = ctx.arrange.balances(account)["available"]
     ctx.arrange.transaction(ctx.arrange.withdrawal_body(account, free))
     ctx.arrange.expect_balances(account, "After spending it", ledger=0, holds=0, available=0)
@@ -221,11 +221,10 @@ def check_expiry_frees_the_money(ctx: Context) -> None:
     "functional/holds/hold-ends-once",
     title="A hold that has ended cannot be settled or voided",
     failure_title="A hold ends twice",
-    severity=Severity.CRITICAL,
+    severity=Severity.HIGH,
     requirements=["SYS-TXN", "E2E-ERR"],
     operations=["settleTransaction", "voidTransaction"],
     identities=("customer", "operator"),
-    veto=Veto.DOUBLE_SPEND,
     defects=["hold-settles-again"],
 )
 @pytest.mark.parametrize("second", ["settle", "void"])
@@ -272,8 +271,11 @@ def check_expiry_must_be_ahead(ctx: Context, case: str) -> None:
     """
     account = ctx.arrange.account()
     now = datetime.fromisoformat(ctx.arrange.deposit(account, 1_000)["recorded_at"])
-    longest_s = ctx.capabilities["limits"]["hold_ttl_s_max"]
-    ahead = timedelta(hours=-1) if case == "past" else timedelta(seconds=longest_s, days=1)
+    # A deployment that declares no longest time has none that could be exceeded.
+    longest_s = ctx.capabilities["limits"].get("hold_ttl_s_max")
+    if case == "too-far" and longest_s is None:
+        return
+    ahead = timedelta(hours=-1) if case == "past" else timedelta(seconds=longest_s or 0, days=1)
     before = ctx.arrange.picture(account)
     expires_at = (now + ahead).isoformat()
     body = ctx.arrange.withdrawal_body(account, 400, hold=True, expires_at=expires_at)

@@ -72,9 +72,13 @@ def _in_groups(ctx: Context, actions: Sequence[Callable[[], T]]) -> list[T]:
     return results
 
 
+def _largest_page(ctx: Context) -> Json:
+    return {"limit": ctx.capabilities["limits"]["page_max"]}
+
+
 def _account_and_entries(ctx: Context, id_: str, by: Actor) -> tuple[Json, list[ledger.Entry]]:
     account: Json = by.call("getAccount", path={"id": id_}, expect=200).body
-    rows = ctx.arrange.pages("listEntries", path={"id": id_}, query={"limit": 200}, by=by)
+    rows = ctx.arrange.pages("listEntries", path={"id": id_}, query=_largest_page(ctx), by=by)
     entries = [
         ledger.Entry(
             account=id_,
@@ -90,7 +94,7 @@ def _account_and_entries(ctx: Context, id_: str, by: Actor) -> tuple[Json, list[
 
 
 def _transactions(ctx: Context, id_: str, by: Actor) -> list[ledger.Transaction]:
-    query = {"account_id": id_, "limit": 200}
+    query = {"account_id": id_, **_largest_page(ctx)}
     return [_transaction(row) for row in ctx.arrange.pages("listTransactions", query=query, by=by)]
 
 
