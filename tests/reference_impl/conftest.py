@@ -290,8 +290,18 @@ def make_database() -> Callable[[Path], Path]:
 
 
 @pytest.fixture
-def run_server() -> Callable[..., Server]:
-    return start_server
+def run_server() -> Iterator[Callable[..., Server]]:
+    """Start servers; what the test leaves running is killed."""
+    started: list[Server] = []
+
+    def start(database: Path, *options: str, stderr: int | None = None) -> Server:
+        running = start_server(database, *options, stderr=stderr)
+        started.append(running)
+        return running
+
+    yield start
+    for running in started:
+        running.stop(signal.SIGKILL)
 
 
 @pytest.fixture

@@ -1,11 +1,13 @@
 """Starting, stopping, and what happens when a part of the server dies."""
 
+import functools
 import http.client
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +59,10 @@ def eventually(question: Callable[[], bool], within_s: float = 10.0) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+def has_grown(items: list[str], to: int) -> bool:
+    return len(items) >= to
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +169,84 @@ def test_it_ends_with_the_process_that_started_it(database: Path) -> None:
     event = json.loads(output)
     assert eventually(lambda: live(int(event["url"].rpartition(":")[2])) is None)
     assert gone([event["pid"]])
+
+
+def test_what_was_acknowledged_survives_killed_workers(
+    database: Path, run_server: Callable[..., Any], log_in_as: Any, admin_password: str
+) -> None:
+    running = run_server(database)
+    admin = log_in_as(running.port, "admin", admin_password)
+    account = admin.account()
+    acknowledged: list[str] = []
+    stop = threading.Event()
+
+    def write() -> None:
+        client = type(admin)(running.port, admin.token)
+        while not stop.is_set():
+            try:
+                answer = client.book("deposit", 1, to_account_id=account["id"])
+            except (OSError, http.client.HTTPException):
+                continue
+            if answer.status == 201:
+                acknowledged.append(answer.body["id"])
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    main = min(processes_of(running.process.pid))
+    for number in range(3):
+        enough = functools.partial(has_grown, acknowledged, 40 * (number + 1))
+        assert eventually(enough, 20)
+        os.kill(processes_of(main)[0], signal.SIGKILL)
+        assert eventually(lambda: len(processes_of(main)) == 2)
+    stop.set()
+    for thread in threads:
+        thread.join(30)
+    admin = type(admin)(running.port, admin.token)
+    entries, cursor = [], ""
+    while cursor is not None:
+        page = admin.get(f"/v1/accounts/{account['id']}/entries?limit=200{cursor}").body
+        entries += page["data"]
+        cursor = page["next_cursor"] and f"&cursor={page['next_cursor']}"
+    assert set(acknowledged) <= {entry["transaction_id"] for entry in entries}
+    assert admin.balances(account)["ledger"] == len(entries)
+    assert running.stop() == 0
+
+
+START = """
+import sys
+from pathlib import Path
+from reference_impl import serving
+from reference_impl.config import Settings
+sys.path.insert(0, sys.argv[1])
+settings = Settings(database=Path(sys.argv[2]), workers=1)
+sys.exit(serving.serve(settings, sys.argv[3], die_with_parent=True))
+"""
+
+
+def test_another_factory_is_started_the_same_way(database: Path, tmp_path: Path) -> None:
+    (tmp_path / "launcher_app.py").write_text(
+        "from reference_impl import ledger\n"
+        "ledger.available = lambda **_: 42\n"
+        "def make():\n"
+        "    from reference_impl.app import create_app\n"
+        "    return create_app()\n"
+    )
+    command = [sys.executable, "-c", START, str(tmp_path), str(database), "launcher_app:make"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        event = json.loads(process.stdout.readline())
+        assert live(int(event["url"].rpartition(":")[2])) == 200
+        process.terminate()
+        assert process.wait(8) == 0
+
+
+def test_a_factory_that_fails_ends_in_bounded_time(database: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", START, str(tmp_path), str(database), "not_there:make"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=25, check=False)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert "not_there" in result.stderr
 
 
 def test_a_taken_port_is_refused_with_one_line(
