@@ -91,6 +91,12 @@ def _belongs(part: _Part) -> tuple[object, ...]:
     header = part.run.header
     if header.source != "observed" or header.target is None:
         raise UsageError(f"{part.path}: only runs observed on a target can be merged")
+    if "-k " in (header.selection or ""):
+        # It may leave out cases of a check, which then would count as the whole check.
+        raise UsageError(
+            f"{part.path}: was chosen by {header.selection}; -k cuts through checks",
+            hint="share the checks among jobs with --suite and --check",
+        )
     return (
         header.source,
         header.profile_sha256,

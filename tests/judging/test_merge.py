@@ -163,3 +163,8 @@ def test_a_build_that_changed_in_one_shard_is_still_seen(tmp_path: Path) -> None
 def test_nothing_to_merge(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nothing to merge"):
         merge([], tmp_path)
+
+
+def test_a_part_that_may_lack_cases_of_a_check_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="-k cuts through checks"):
+        joined(tmp_path, part("one", P, None, selection="-k x"), part("two", None, P))
