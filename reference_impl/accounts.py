@@ -111,10 +111,10 @@ def list_accounts() -> flask.Response:
         values.append(caller.user_id)
     with web.snapshot() as tx:
         query = (
-            f"{views.ACCOUNTS.replace(':now', str(int(tx.now_ms)))}"
-            f" WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT {asked.limit + 1}"
+            f"{views.ACCOUNTS} WHERE {' AND '.join(conditions)}"
+            f" ORDER BY {order} LIMIT {asked.limit + 1}"
         )
-        rows = tx.connection.execute(query, values).fetchall()
+        rows = tx.connection.execute(query, (tx.now_ms, *values)).fetchall()
     reads = (caller, tx.services.sealer)
     document = listing.answer(
         asked,

@@ -136,7 +136,8 @@ def drain_body() -> bool:
 
 def on_problem(problem: Problem) -> flask.Response:
     """Answer with a problem document; a denied attempt leaves an audit record."""
-    if problem.kind.status == 403 or problem.code == "bad_credentials":
+    denied = problem.kind.status == 403 or problem.code == "bad_credentials"
+    if denied and not problem.audited:
         try:
             web.record_denied(problem)
         except Problem as full:

@@ -30,6 +30,7 @@ def create(path: Path) -> sqlite3.Connection:
         connection = connect(path)
         connection.executescript(f"BEGIN; {_SCHEMA.read_text('utf-8')}")
     except (OSError, sqlite3.Error) as error:
+        remove(path)
         raise StartRefusedError(f"{path} cannot be created: {error}") from error
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -43,6 +44,12 @@ def create(path: Path) -> sqlite3.Connection:
     )
     connection.execute("COMMIT")
     return connection
+
+
+def remove(path: Path) -> None:
+    """Delete a database that was created a moment ago and is of no use."""
+    for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        name.unlink(missing_ok=True)
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:

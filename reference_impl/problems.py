@@ -90,6 +90,7 @@ class Problem(Exception):  # noqa: N818 - the RFC's own word for it
         self.errors = list(errors)
         self.headers = dict(headers or {})
         self.extra = dict(extra or {})
+        self.audited = False
         if self.kind.status == 503:
             self.headers.setdefault("Retry-After", str(RETRY_AFTER_S))
         if self.kind.status == 401:

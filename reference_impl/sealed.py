@@ -15,9 +15,15 @@ def key_path(database: Path) -> Path:
 
 
 def create_key(database: Path) -> None:
-    """Write a first key, readable by the owner alone."""
+    """Write a first key, readable by the owner alone.
+
+    Raises StartRefusedError if there is one: it may still be needed for a backup.
+    """
     path = key_path(database)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise StartRefusedError(f"{path}: {error.strerror}; move it away") from error
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(f"1 {secrets.token_hex(32)}\n")
 

@@ -15,6 +15,12 @@ def create(path: Path, username: str, password: str) -> None:
     except Problem as problem:
         raise StartRefusedError(f"--admin-password: {problem.detail}") from problem
     connection = database.create(path)
+    try:
+        sealed.create_key(path)
+    except StartRefusedError:
+        connection.close()
+        database.remove(path)
+        raise
     now_ms = SystemClock().now_ms()
     connection.execute("BEGIN IMMEDIATE")
     user_id = users.insert(
@@ -28,4 +34,3 @@ def create(path: Path, username: str, password: str) -> None:
     audit.append(connection, act, target=user_id, outcome="done", now_ms=now_ms)
     connection.execute("COMMIT")
     connection.close()
-    sealed.create_key(path)

@@ -10,11 +10,12 @@ from . import access, ledger, sealed
 from .clock import maybe, text
 from .config import CURRENCIES
 
+# The first parameter is the time of now.
 ACCOUNTS = """
 SELECT a.*, b.id AS bucket_id, b.balance AS ledger, b.holds AS held,
        CASE b.holds WHEN 0 THEN 0 ELSE
          (SELECT coalesce(sum(amount), 0) FROM holds
-          WHERE bucket_id = b.id AND closed = 0 AND expires_at <= :now) END AS overdue,
+          WHERE bucket_id = b.id AND closed = 0 AND expires_at <= ?1) END AS overdue,
        (SELECT sum(balance) FROM buckets WHERE account_id = a.id) AS total_value,
        (SELECT sum(version) FROM buckets WHERE account_id = a.id) AS balance_version,
        (SELECT json_group_object(kind, balance) FROM buckets WHERE account_id = a.id) AS buckets,
@@ -41,9 +42,7 @@ WHERE l.closing_seq = ? ORDER BY l.seq, l.line_no"""
 
 def account_row(connection: sqlite3.Connection, account_id: str, now_ms: int) -> Any:
     """Return the row behind an account's wire form, or None."""
-    return connection.execute(
-        f"{ACCOUNTS} WHERE a.id = :id", {"now": now_ms, "id": account_id}
-    ).fetchone()
+    return connection.execute(f"{ACCOUNTS} WHERE a.id = ?", (now_ms, account_id)).fetchone()
 
 
 def account(

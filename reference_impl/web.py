@@ -210,6 +210,7 @@ def commit(act: audit.Act, scope: idempotency.Scope | None, change: Change) -> R
 
     def refused(connection: sqlite3.Connection, problem: Problem) -> None:
         now = shared.clock.now_ms()
+        problem.audited = True
         audit.append(connection, act, target=instance, outcome=problem.code, now_ms=now)
         if scope and idempotency.is_stored(problem):
             reply = problem_reply(problem, instance=instance, trace_id=trace_id)

@@ -99,9 +99,8 @@ class Writer:
     def _run(self) -> None:
         while True:
             jobs, last = self._drain()
-            taken = [job for job in jobs if job.claim()]
-            if taken:
-                self._commit(taken)
+            if jobs:
+                self._commit(jobs)
             if last:
                 return
 
@@ -119,19 +118,23 @@ class Writer:
         return jobs, True
 
     def _commit(self, jobs: list[Job[object]]) -> None:
+        taken: list[Job[object]] = []
         try:
             with locked(self._gate.fileno()):
                 self._connection.execute("BEGIN IMMEDIATE")
-                for job in jobs:
+                # Only now: who gave up while another process had its turn is not served.
+                taken += [job for job in jobs if job.claim()]
+                for job in taken:
                     apply(self._connection, job)
                 self._connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - the writer outlives whatever fails in a batch
             _log.warning("commit failed: %s", error)
             self._undo()
-            for job in jobs:
+            taken += [job for job in jobs if job.claim()]
+            for job in taken:
                 job.result, job.error = None, storage_problem(error)
         finally:
-            for job in jobs:
+            for job in taken:
                 job.finish()
 
     def _undo(self) -> None:

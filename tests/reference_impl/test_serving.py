@@ -319,6 +319,11 @@ def test_init_takes_no_literal_password_and_no_existing_file(
     assert "12 characters" in one_line(
         run("init", "--database", path, "--admin-password", f"file:{short}")
     )
+    key = tmp_path / "new.db.key"
+    key.write_text("of an older book")
+    reference = ("--admin-password", "env:REFERENCE_ADMIN")
+    assert "new.db.key" in one_line(run("init", "--database", path, *reference))
+    assert key.read_text() == "of an older book"
     existing = ("init", "--database", str(database), "--admin-password", "env:REFERENCE_ADMIN")
     assert "already exists" in one_line(run(*existing))
     assert not Path(path).exists()

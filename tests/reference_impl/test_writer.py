@@ -186,3 +186,16 @@ def test_two_writers_take_turns(path: Path) -> None:
     for pen in pens:
         pen.close()
     assert len(keys(path)) == 100
+
+
+def test_who_gave_up_while_another_process_had_its_turn_is_not_served(path: Path) -> None:
+    pen = writer.Writer(path, queue_size=4, wait_s=0.2)
+    with (
+        Path(f"{path}.lock").open("ab") as other,
+        writer.locked(other.fileno()),
+        pytest.raises(Problem, match="busy"),
+    ):
+        pen.submit(note("gave up"))
+    assert pen.submit(note("later")) == "later"
+    assert keys(path) == {"later"}
+    pen.close()
