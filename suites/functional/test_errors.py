@@ -37,7 +37,7 @@ def post(ctx: Context, content: bytes, *, media_type: str | None = "application/
     if media_type is not None:
         headers["Content-Type"] = media_type
     reply = send_raw(ctx.customer, "POST", "/v1/accounts", headers=headers, content=content)
-    if reply.status == 201:
+    if reply.status == 201 and isinstance(reply.body, dict) and "id" in reply.body:
         ctx.created("account", reply.body["id"], ctx.customer.role)
     return reply
 
@@ -225,11 +225,12 @@ def check_odd_bodies_do_not_crash(ctx: Context, form: str) -> None:
     if reply.status != 201:
         is_refused(ctx.customer, reply)
         return
+    name = reply.body.get("name") if isinstance(reply.body, dict) else None
     ctx.expect(
-        reply.body["name"] in {"first", "second"},
+        name in {"first", "second"},
         "The account has a name that was not sent",
         expected="first or second",
-        observed=reply.body["name"],
+        observed=name,
         on=[reply],
     )
 

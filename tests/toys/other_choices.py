@@ -1,0 +1,213 @@
+"""A correct deployment that made other legal choices than the reference, which it wraps.
+
+Ids of another form, small pages, times with an offset, absolute Locations, indented bodies, more
+members than the contract lists, refusals of load with Retry-After, slow answers; no dollars,
+tighter limits, tokens of half a minute, refusals that are evaluated again under their key. Started
+as `python -m tests.toys.other_choices init|serve ...` with the options of the reference's command.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import io
+import json
+import random
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+FACTORY = "tests.toys.other_choices:application"
+PAGE_ROWS_MAX = 7
+WRITES_MAX = 4
+"""Writes at a time in one process; the next one is answered 503."""
+DELAY_S_MAX = 0.02
+BODY_READ_MAX = 2 * 1024 * 1024
+ZONE = timezone(timedelta(hours=5, minutes=45))
+CURRENCIES = {"CLF": 4, "EUR": 2, "JPY": 0, "KWD": 3}
+LIMITS = {
+    "MAX_AMOUNT": 10**14,
+    "BODY_BYTES_MAX": 32 * 1024,
+    "BATCH_ITEMS_MAX": 60,
+    "METADATA_BYTES_MAX": 2_000,
+    "HOLD_TTL_S_MAX": 3 * 24 * 3_600,
+    "PASSWORD_LENGTH_MIN": 20,
+    "ACCESS_TTL_S": 30,
+}
+INSTANTS = {"created_at", "closed_at", "expires_at", "effective_at", "recorded_at"}
+
+_INNER = re.compile(r"\b(acc|txn|usr)_([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\b")
+_OUTER = re.compile(r"\b([0-9a-f]{12}(?:_[0-9a-f]{4}){3}_[0-9a-f]{8})-(ACC|TXN|USR)\b")
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+
+
+def outward(text: str) -> str:
+    """Write the reference's ids in this deployment's form, of the same length."""
+    return _INNER.sub(lambda m: f"{m[2][::-1].replace('-', '_')}-{m[1].upper()}", text)
+
+
+def inward(text: str) -> str:
+    """Write this deployment's ids in the reference's form."""
+    return _OUTER.sub(lambda m: f"{m[2].lower()}_{m[1][::-1].replace('_', '-')}", text)
+
+
+def small_pages(query: str) -> str:
+    """Ask the reference for fewer rows than the client allows: a limit is a maximum."""
+    pairs = parse_qsl(query, keep_blank_values=True)
+    names = [name for name, _ in pairs]
+    if "limit" not in names and "cursor" not in names:
+        pairs.append(("limit", str(PAGE_ROWS_MAX)))
+    changed = [
+        (name, str(min(int(value), PAGE_ROWS_MAX)))
+        if name == "limit" and re.fullmatch(r"[0-9]{1,3}", value) and 1 <= int(value) <= 200
+        else (name, value)
+        for name, value in pairs
+    ]
+    return urlencode(changed)
+
+
+def decorate(value: Any) -> Any:
+    """Show instants with an offset and objects with one member more."""
+    if isinstance(value, list):
+        return [decorate(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    shown = {
+        name: _shift(member) if name in INSTANTS else _inside(name, member)
+        for name, member in value.items()
+    }
+    return {**shown, "x_region": "other"} if "id" in value else shown
+
+
+def _inside(name: str, member: Any) -> Any:
+    return member if name == "metadata" else decorate(member)
+
+
+def _shift(instant: Any) -> Any:
+    if not isinstance(instant, str):
+        return instant
+    return datetime.fromisoformat(instant).astimezone(ZONE).isoformat(timespec="microseconds")
+
+
+class OtherChoices:
+    """The WSGI application around the reference's."""
+
+    def __init__(self, inner: Callable[..., Iterable[bytes]]) -> None:
+        """Wrap an application."""
+        self._inner = inner
+        self._writes = threading.BoundedSemaphore(WRITES_MAX)
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request, late, or refuse a write for now."""
+        if environ["REQUEST_METHOD"] == "GET":
+            return self._answer(environ, start_response)
+        if not self._writes.acquire(blocking=False):
+            return self._shed(environ, start_response)
+        try:
+            return self._answer(environ, start_response)
+        finally:
+            self._writes.release()
+
+    def _answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        time.sleep(random.uniform(0, DELAY_S_MAX))  # noqa: S311  not a secret
+        environ["PATH_INFO"] = inward(environ["PATH_INFO"])
+        environ["QUERY_STRING"] = inward(environ.get("QUERY_STRING", ""))
+        if environ["REQUEST_METHOD"] == "GET" and is_list(environ["PATH_INFO"]):
+            environ["QUERY_STRING"] = small_pages(environ["QUERY_STRING"])
+        self._translate_body(environ)
+        told: list[Any] = []
+        parts = self._inner(environ, lambda *head, **_: told.extend(head))
+        try:
+            content = b"".join(parts)
+        finally:
+            getattr(parts, "close", lambda: None)()
+        status, headers = told[0], dict(told[1])
+        content = rewrite(content, headers.get("Content-Type", ""))
+        if "Location" in headers:
+            base = f"{environ['wsgi.url_scheme']}://{environ['HTTP_HOST']}"
+            headers["Location"] = base + outward(headers["Location"])
+        if "Content-Length" in headers:
+            headers["Content-Length"] = str(len(content))
+        start_response(status, list(headers.items()))
+        return [content]
+
+    def _translate_body(self, environ: Environ) -> None:
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        if 0 < length <= BODY_READ_MAX:
+            raw = environ["wsgi.input"].read(length)
+            # latin-1 keeps every byte, and ids are ASCII.
+            environ["wsgi.input"] = io.BytesIO(inward(raw.decode("latin-1")).encode("latin-1"))
+
+    def _shed(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        if length <= BODY_READ_MAX:
+            environ["wsgi.input"].read(length)
+        problem = {
+            "type": "urn:alluse:problem:busy",
+            "title": "Come back later",
+            "status": 503,
+            "detail": "This deployment takes few writes at a time.",
+            "code": "busy",
+            "retryable": True,
+        }
+        content = json.dumps(problem).encode()
+        headers = [
+            ("Content-Type", "application/problem+json"),
+            ("Content-Length", str(len(content))),
+            ("Retry-After", "1"),
+            ("X-Request-Id", environ.get("HTTP_X_REQUEST_ID", "shed")),
+        ]
+        start_response("503 Service Unavailable", headers)
+        return [content]
+
+
+def is_list(path: str) -> bool:
+    """Tell whether a path is one of the collections."""
+    return path.endswith("/entries") or path in {"/v1/accounts", "/v1/transactions", "/v1/users"}
+
+
+def rewrite(content: bytes, media_type: str) -> bytes:
+    """Translate a JSON body and indent it."""
+    if not content or "json" not in media_type:
+        return content
+    document = decorate(json.loads(outward(content.decode())))
+    return json.dumps(document, ensure_ascii=False, indent=1).encode()
+
+
+def choose() -> None:
+    """Set what the reference would declare otherwise, before its other modules are imported."""
+    config: Any = importlib.import_module("reference_impl.config")
+    config.CURRENCIES = CURRENCIES
+    for name, value in LIMITS.items():
+        setattr(config, name, value)
+    idempotency: Any = importlib.import_module("reference_impl.idempotency")
+    idempotency.is_stored = lambda _problem: False
+    capability: Any = importlib.import_module("reference_impl.capability")
+    capability.STORED_STATUSES = (200, 201)
+
+
+def application() -> OtherChoices:
+    """Build the application in a worker."""
+    choose()
+    app: Any = importlib.import_module("reference_impl.app")
+    return OtherChoices(app.create_app())
+
+
+def main() -> None:
+    """Run the reference's command with this application."""
+    choose()
+    serving: Any = importlib.import_module("reference_impl.serving")
+    command: Any = importlib.import_module("reference_impl.__main__")
+    serving.serve = functools.partial(serving.serve, factory=FACTORY)
+    command.main(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    main()
