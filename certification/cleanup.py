@@ -30,7 +30,7 @@ def tidy_up(
 ) -> tuple[LeftBehind, ...]:
     """Close every object; return those that stay behind, with the deployment's own words.
 
-    Nothing is forced: an account with holds, or that refuses withdrawals, stays and is named.
+    Nothing is forced: an account that refuses withdrawals, say, stays and is named.
     """
     with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
         left = pool.map(lambda made: _close(made, sessions), objects)
@@ -51,24 +51,32 @@ def _close(made: Created, sessions: Mapping[str, Session]) -> LeftBehind | None:
 
 
 def _close_account(made: Created, sessions: Mapping[str, Session]) -> str | None:
-    """Withdraw what is there and close; None once the account is closed."""
-    owner = sessions.get(made.owner) or sessions["customer"]
-    read = owner.call("getAccount", path={"id": made.id})
+    """Release holds, withdraw what is there and close; None once the account is closed."""
+    # A manager may do all of it on any account; checks also leave accounts of users of their own.
+    closer = sessions.get("manager") or sessions.get(made.owner) or sessions["customer"]
+    path = {"id": made.id}
+    read = closer.call("getAccount", path=path)
     if read.status != 200:
         return _words(read)
     account: Json = read.body
     if account["status"] in ("closed", "merged"):
         return None
-    if account["status"] == "suspended" and (manager := sessions.get("manager")):
-        manager.call(
-            "updateAccount", path={"id": made.id}, body={"status": "active"}, if_match=read.etag
-        )
-    if account["balances"]["available"] > 0:
-        amount = {"amount": account["balances"]["available"], "currency": account["currency"]}
+    if account["status"] == "suspended":
+        closer.call("updateAccount", path=path, body={"status": "active"}, if_match=read.etag)
+    if account["balances"]["holds"] > 0:
+        query = {"account_id": made.id, "status": "pending", "limit": 200}
+        for pending in closer.call("listTransactions", query=query).body["data"]:
+            closer.call("voidTransaction", path={"id": pending["id"]}, body={})
+    current = closer.call("getAccount", path=path)
+    if current.body["balances"]["available"] > 0:
+        amount = {
+            "amount": current.body["balances"]["available"],
+            "currency": account["currency"],
+        }
         body = {"kind": "withdrawal", "amount": amount, "from_account_id": made.id}
-        owner.call("createTransaction", body=body)
-    etag = owner.call("getAccount", path={"id": made.id}).etag
-    closed = owner.call("closeAccount", path={"id": made.id}, body={}, if_match=etag)
+        closer.call("createTransaction", body=body)
+        current = closer.call("getAccount", path=path)
+    closed = closer.call("closeAccount", path=path, body={}, if_match=current.etag)
     return None if closed.status == 200 else _words(closed)
 
 

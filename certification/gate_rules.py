@@ -257,7 +257,6 @@ def _no_degradation(_gate: Gate, facts: Facts) -> GateResult:
             required="nothing slower than the baseline",
             observed="no baseline given",
             met=False,
-            lift="compare with an earlier run by --baseline",
             applies=False,
         )
     return GateResult(

@@ -343,6 +343,8 @@ class Header:
     operator: str = ""
     """Who ran it, as given by `--operator`."""
     workarounds: tuple[Workaround, ...] = ()
+    target_file: str | None = None
+    """The operator's target file as it was named, for replays; None on the embedded default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

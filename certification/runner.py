@@ -31,6 +31,7 @@ from certification.model import (
     PlannedCheck,
     TargetIdentity,
     Waiver,
+    Workaround,
 )
 from certification.phases import PhaseEnd, PhaseRun, keyword_matches, run_phase
 from certification.plan import PHASES, Selection, make_plan, offer_of, selected_ids, to_run
@@ -64,6 +65,7 @@ class RunConfig:
     seed: int | None = None
     operator: str = ""
     waivers: tuple[Waiver, ...] = ()
+    workarounds: tuple[Workaround, ...] = ()
     attestations: tuple[Attestation, ...] = ()
 
 
@@ -208,6 +210,8 @@ def header(
         register=load_register(),
         plan=plan,
         waivers=config.waivers,
+        workarounds=config.workarounds,
+        target_file=str(config.target_file) if config.target_file else None,
         attestations=config.attestations,
         detection=detection.load(catalogue),
         operator=config.operator,

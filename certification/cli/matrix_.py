@@ -14,6 +14,7 @@ from certification.errors import ExitCode
     type=click.Choice(["text", "json", "csv"]),
     default="text",
     show_default=True,
+    help="How the matrix is printed.",
 )
 def command(form: str) -> int:
     """Show which check verifies which requirement, both ways.

@@ -32,6 +32,13 @@ profile = click.option(
     help="Profile: smoke, standard, gold, ws3-2025, or a file of your own.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+valid_days = click.option(
+    "--valid-days",
+    type=click.IntRange(1, 366),
+    default=90,
+    show_default=True,
+    help="How long the certificate is valid.",
+)
 workers = click.option(
     "--workers",
     "-n",

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 @click.command("prove")
 @click.argument("names", nargs=-1, metavar="[DEFECT]...")
 @click.option("--list", "listing", is_flag=True, help="List the planted defects and stop.")
-@click.option("--tries", type=click.IntRange(1, 1000), default=1, show_default=True)
+@click.option(
+    "--tries",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    help="Tries of each defect that is no race.",
+)
 @click.option(
     "--race-tries",
     type=click.IntRange(1, 1000),
@@ -37,7 +43,13 @@ if TYPE_CHECKING:
     help="Run every check on each defect; FILE keeps what is done.",
 )
 @click.option("--record", "recording", is_flag=True, help="Record the result for certificates.")
-@click.option("--parallel", type=click.IntRange(1, 16), default=2, show_default=True)
+@click.option(
+    "--parallel",
+    type=click.IntRange(1, 16),
+    default=2,
+    show_default=True,
+    help="Defects proved at the same time.",
+)
 @options.as_json
 def command(
     names: tuple[str, ...],

@@ -32,9 +32,9 @@ CERTIFICATE_FILE = "certificate.intoto.json"
     "--seed", type=click.IntRange(0), help="Seed of everything drawn; a report states it."
 )
 @click.option("--sign", "key", type=options.PATH, metavar="KEY", help="Sign a certificate.")
-@click.option("--valid-days", type=click.IntRange(1, 730), default=90, show_default=True)
+@options.valid_days
 @click.option("--operator", default="", help="Who runs this, for report and certificate.")
-@click.option("--waivers", type=options.PATH, help="TOML file of waivers.")
+@click.option("--waivers", type=options.PATH, help="TOML file of waivers and workarounds.")
 @click.option("--attestations", type=options.PATH, help="TOML file of attestations.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress; the verdict only.")
 @options.as_json
@@ -66,7 +66,7 @@ def command(
     from certification.profile import load_profile
     from certification.progress import display_for
     from certification.runner import RunConfig, default_out, run
-    from certification.waivers import load_attestations, load_waivers
+    from certification.waivers import load_attestations, load_waivers, load_workarounds
 
     profile = load_profile(profile_name)
     _refuse_unknown_level(level, [row.name for row in profile.levels])
@@ -87,6 +87,7 @@ def command(
         seed=seed,
         operator=operator or os.environ.get("CERTIFY_OPERATOR", "") or getpass.getuser(),
         waivers=load_waivers(waivers) if waivers else (),
+        workarounds=load_workarounds(waivers) if waivers else (),
         attestations=load_attestations(attestations) if attestations else (),
     )
     with interruption() as interrupted:

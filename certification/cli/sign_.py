@@ -14,7 +14,7 @@ from certification.cli import options
 @click.argument("evidence", type=options.PATH)
 @click.option("--key", required=True, type=options.PATH, help="Private key made by keygen.")
 @click.option("--operator", default="", help="Who signs.  [default: the login name]")
-@click.option("--valid-days", type=click.IntRange(1, 366), default=90, show_default=True)
+@options.valid_days
 def command(evidence: Path, key: Path, operator: str, valid_days: int) -> None:
     """Sign EVIDENCE (a file or a run's folder), whatever level it came to.
 

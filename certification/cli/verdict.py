@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from certification.progress import printable
+from certification.report.replay import certify_command
 from certification.report.text import interval_text, percent_text, score_text
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def verdict_text(judgement: Judgement) -> str:
         if row.findings:
             finding = row.findings[0]
             lines.append(f"     expected {finding.expected}, got {finding.observed}")
-        lines.append(f"     replay: certify run --check {row.check.id} --seed {header.seed}")
+        lines.append(f"     replay: {certify_command(row.check.id, header)}")
     if len(failed) > FIXES_SHOWN:
         lines.append(f"... and {len(failed) - FIXES_SHOWN} more failed checks, see the report")
     failing = {row.check.id for row in failed}

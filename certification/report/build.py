@@ -12,6 +12,7 @@ from certification.model import (
     SUITE_CATEGORY,
     Attestation,
     CaseResult,
+    Header,
     Measurement,
     Outcome,
 )
@@ -72,7 +73,7 @@ def build_view(
         _check(
             check,
             anchor=anchors[check.check.id],
-            seed=run.header.seed,
+            header=run.header,
             shown=shown or {},
             texts=_sections(texts.get(check.check.id, {})),
         )
@@ -123,7 +124,7 @@ def _check(
     result: CheckResult,
     *,
     anchor: str,
-    seed: int,
+    header: Header,
     shown: Mapping[CaseKey, ShownExchanges],
     texts: Mapping[str, str],
 ) -> CheckView:
@@ -162,7 +163,7 @@ def _check(
         how=texts.get("how", ""),
         fails_when=texts.get("fails when", ""),
         remedy=texts.get("remedy", ""),
-        replay=certify_command(plan.id, seed),
+        replay=certify_command(plan.id, header),
     )
 
 

@@ -6,6 +6,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Final
 
+from certification.model import Header
 from certification.report.text import visible
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ def _ansi_c(character: str) -> str:
     return "".join(f"\\{byte:03o}" for byte in raw)
 
 
-def certify_command(check: str, seed: int) -> str:
-    """Return the command that runs one check again with the data of this run."""
-    return f"certify run --check {quote(check)} --seed {seed}"
+def certify_command(check: str, header: Header) -> str:
+    """Return the command that runs one check again, on the same target with the same data."""
+    target = f" --target {quote(header.target_file)}" if header.target_file else ""
+    profile = f" --profile {quote(str(header.profile['name']))}"
+    return f"certify run{target}{profile} --check {quote(check)} --seed {header.seed}"

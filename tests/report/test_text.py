@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -19,6 +20,8 @@ from certification.report.text import (
     visible,
 )
 from certification.results import Interval
+from tests.report.made_run import Shape
+from tests.report.made_run import header as header_of
 
 NASTY = (
     "it's",
@@ -150,7 +153,12 @@ def test_a_long_body_is_a_file_instead_of_a_wrong_copy() -> None:
 
 
 def test_a_check_is_replayed_with_its_seed() -> None:
-    assert certify_command("functional/money/x", 7) == (
-        "certify run --check functional/money/x --seed 7"
+    header = header_of(Shape())
+    name = header.profile["name"]
+    assert certify_command("functional/money/x", header) == (
+        f"certify run --profile {name} --check functional/money/x --seed {header.seed}"
     )
-    assert bash_words(certify_command("$(id)", 7))[3] == b"$(id)"
+    elsewhere = replace(header, target_file="a b.toml")
+    words = bash_words(certify_command("$(id)", elsewhere))
+    assert words[2:4] == [b"--target", b"a b.toml"]
+    assert b"$(id)" in words
