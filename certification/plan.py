@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from certification.checks import CheckSpec
 from certification.model import CheckId, Json, Module, Outcome, PlannedCheck
@@ -30,6 +30,8 @@ class Offer:
     """Operation id -> the reason that the deployment gives for deviating."""
     identities: frozenset[str]
     grants: frozenset[str]
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """Why a role has no session."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +56,13 @@ class Selection:
         return " ".join(words) or None
 
 
-def offer_of(capabilities: Json, *, identities: Collection[str], grants: Collection[str]) -> Offer:
+def offer_of(
+    capabilities: Json,
+    *,
+    identities: Collection[str],
+    grants: Collection[str],
+    missing: Mapping[str, str],
+) -> Offer:
     """Read the offer from a validated capability document."""
     rows = capabilities["modules"]
     known = {module.value for module in Module}
@@ -67,6 +75,7 @@ def offer_of(capabilities: Json, *, identities: Collection[str], grants: Collect
         },
         identities=frozenset(identities),
         grants=frozenset(grants),
+        missing=missing,
     )
 
 
@@ -139,7 +148,8 @@ def _not_offered(spec: CheckSpec, offer: Offer) -> tuple[Outcome, str] | None:
     """Return what the operator did not grant or give, in the words of the target file."""
     lacking = [f"the target file does not grant {name}" for name in set(spec.grants) - offer.grants]
     lacking += [
-        f"no identity with the role {name}" for name in set(spec.identities) - offer.identities
+        f"no identity with the role {name}: {offer.missing.get(name, 'none was given')}"
+        for name in set(spec.identities) - offer.identities
     ]
     return (Outcome.NOT_EXERCISED, min(lacking)) if lacking else None
 

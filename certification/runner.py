@@ -173,7 +173,12 @@ def plan_run(
             raise UsageError(f"-k {keyword}: {error}", hint="see pytest's help on -k") from error
 
     kept = selected_ids(catalogue, selection, keyword_matches=by_keyword)
-    offer = offer_of(opened.capabilities, identities=opened.identities, grants=opened.grants)
+    offer = offer_of(
+        opened.capabilities,
+        identities=opened.identities,
+        grants=opened.grants,
+        missing=opened.missing,
+    )
     plan = make_plan(catalogue, config.profile, offer, kept)
     if selection.partial and not kept & {row.id for row in plan}:
         raise UsageError(

@@ -37,7 +37,12 @@ def command(target_file: Path | None, profile_name: str, as_json: bool) -> int:
         tempfile.TemporaryDirectory(prefix="certify-doctor-") as folder,
         open_target(target_file, None, work=Path(folder), seed=0, writes=False) as opened,
     ):
-        offer = offer_of(opened.capabilities, identities=opened.identities, grants=opened.grants)
+        offer = offer_of(
+            opened.capabilities,
+            identities=opened.identities,
+            grants=opened.grants,
+            missing=opened.missing,
+        )
         plan = make_plan(catalogue, profile, offer, [spec.id for spec in catalogue])
     blocked = [row for row in plan if row.fixed_outcome is not None]
     facts = _facts(opened)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from certification.progress import printable
 from certification.report.replay import certify_command
 from certification.report.text import interval_text, percent_text, score_text
+from certification.results import NOT_SELECTED, CheckResult
 
 if TYPE_CHECKING:
     from certification.judge import Judgement
 
 FIXES_SHOWN = 5
+REASONS_SHOWN = 10
 
 
 def verdict_text(judgement: Judgement) -> str:
@@ -42,6 +45,7 @@ def verdict_text(judgement: Judgement) -> str:
         lines.append(f"     replay: {certify_command(row.check.id, header)}")
     if len(failed) > FIXES_SHOWN:
         lines.append(f"... and {len(failed) - FIXES_SHOWN} more failed checks, see the report")
+    lines += _undecided(score.checks)
     failing = {row.check.id for row in failed}
     for fix in verdict.fixes[:FIXES_SHOWN]:
         if fix.gain and fix.check in failing:
@@ -49,3 +53,16 @@ def verdict_text(judgement: Judgement) -> str:
                 f"fix first: {fix.check} gives {score_text(fix.total_after)} ({fix.level_after})"
             )
     return "\n".join(printable(line) for line in lines)
+
+
+def _undecided(checks: Sequence[CheckResult]) -> list[str]:
+    """Return a line for each reason why selected checks came to no decision."""
+    reasons: dict[str, list[str]] = {}
+    for row in checks:
+        unknown = row.outcome.value in ("ERROR", "INCONCLUSIVE", "NOT_EXERCISED")
+        if unknown and row.check.fixed_reason != NOT_SELECTED:
+            reasons.setdefault(f"{row.outcome.value}: {row.reason}", []).append(row.check.id)
+    return [
+        f"{ids[0]}{f' and {len(ids) - 1} more' if len(ids) > 1 else ''}  {reason}"
+        for reason, ids in list(reasons.items())[:REASONS_SHOWN]
+    ]
