@@ -42,7 +42,7 @@ _SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-DRAIN_BYTES_MAX = 1024 * 1024
+DRAIN_BYTES_MAX = 8 * config.BODY_BYTES_MAX
 DRAIN_CHUNK_BYTES = 64 * 1024
 _log = logging.getLogger(__name__)
 

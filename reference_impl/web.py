@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from flask import Response, current_app, g, request
@@ -18,9 +18,6 @@ from .idempotency import Reply
 from .passwords import Passwords
 from .problems import Problem
 from .sealed import Sealer
-
-DRAIN_BYTES_MAX = 8 * BODY_BYTES_MAX
-DRAIN_CHUNK_BYTES = 64 * 1024
 
 T = TypeVar("T")
 
@@ -135,7 +132,6 @@ def body(kind: type[T], *, optional: bool = False) -> T:
     """
     length = request.content_length
     if length is not None and length > BODY_BYTES_MAX:
-        drain(request.environ["wsgi.input"])
         raise too_large()
     raw = request.get_data(cache=False)
     if optional and not raw:
@@ -145,13 +141,6 @@ def body(kind: type[T], *, optional: bool = False) -> T:
         raise Problem("unsupported_media_type", "Send the body as plain application/json.")
     g.document = requests.parse(raw)
     return requests.decode(g.document, kind)
-
-
-def drain(stream: BinaryIO) -> None:
-    """Read what is left of a refused body, within bounds, so that its sender sees the answer."""
-    left = DRAIN_BYTES_MAX
-    while left > 0 and (chunk := stream.read(DRAIN_CHUNK_BYTES)):
-        left -= len(chunk)
 
 
 def too_large() -> Problem:

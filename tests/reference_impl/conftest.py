@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from certification.contract import Operation, load_contract
 ADMIN_PASSWORD = "an admin's long password"
 PASSWORD = "a long enough password"
 READY_TIMEOUT_S = 20.0
+IDLE_S = 10.0
+"""A connection idle for longer is not used again: the server closes it after half a minute."""
 
 
 @dataclass
@@ -111,6 +114,7 @@ class Client:
     user_id: str = ""
     session: dict[str, Any] = field(default_factory=dict)
     _connection: http.client.HTTPConnection | None = None
+    _used_s: float = 0.0
 
     def send(
         self,
@@ -129,6 +133,10 @@ class Client:
         if data is not None:
             sent["Content-Type"] = "application/json"
         sent |= headers or {}
+        if self._connection is not None and time.monotonic() - self._used_s > IDLE_S:
+            self._connection.close()
+            self._connection = None
+        self._used_s = time.monotonic()
         if self._connection is None:
             self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
             OPENED.append(self._connection)
