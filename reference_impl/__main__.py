@@ -8,6 +8,8 @@ import click
 from . import __version__
 from .config import PASSWORD_LENGTH_MIN, Settings, StartRefusedError
 
+PEM = click.Path(path_type=Path)
+
 
 class Refusal(click.ClickException):
     """One line on standard error and exit code 2."""
@@ -68,6 +70,60 @@ def secret(reference: str) -> str:
     return value
 
 
+def rate(option: str, text: str) -> tuple[int, int]:
+    """Return requests and seconds of `REQUESTS/SECONDS`."""
+    requests, _, seconds = text.partition("/")
+    whole = requests.isascii() and requests.isdigit() and seconds.isascii() and seconds.isdigit()
+    if not whole or not 1 <= int(requests) <= 1_000_000_000 or not 1 <= int(seconds) <= 86_400:
+        raise Refusal(
+            f"{option} {text}: give REQUESTS/SECONDS, two whole numbers from 1, such as 300/60"
+        )
+    return int(requests), int(seconds)
+
+
+def classes(text: str) -> str:
+    """Return the named classes of characters; refuse a name that is none."""
+    from .password_policy import COMPLEXITY
+
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in COMPLEXITY]
+    if unknown:
+        raise Refusal(f"--password-complexity {unknown[0]}: choose from {', '.join(COMPLEXITY)}")
+    return ",".join(dict.fromkeys(names))
+
+
+@main.group()
+def keys() -> None:
+    """Change the keys of the encrypted fields."""
+
+
+@keys.command()
+@click.option("--database", required=True, type=click.Path(path_type=Path), help="Made by init.")
+def rotate(database: Path) -> None:
+    """Add a key and encrypt every sensitive value with it; the server may be running."""
+    from . import rotation
+
+    try:
+        number, values = rotation.rotate(database.absolute())
+    except StartRefusedError as error:
+        raise Refusal(str(error)) from error
+    click.echo(f"key {number} is in use; {values} values encrypted with it", err=True)
+
+
+@keys.command()
+@click.option("--database", required=True, type=click.Path(path_type=Path), help="Made by init.")
+def retire(database: Path) -> None:
+    """Delete the old keys; backups from before the rotation cannot be read without them."""
+    from . import rotation
+
+    try:
+        old = rotation.retire(database.absolute())
+    except StartRefusedError as error:
+        raise Refusal(str(error)) from error
+    numbers = ", ".join(map(str, old)) or "none"
+    click.echo(f"deleted keys: {numbers}", err=True)
+
+
 @main.command()
 @click.option("--database", required=True, type=click.Path(path_type=Path), help="Made by init.")
 @click.option("--host", default="127.0.0.1", show_default=True)
@@ -82,6 +138,28 @@ def secret(reference: str) -> str:
     show_default=True,
     type=click.Choice(["debug", "info", "warning", "error"]),
 )
+@click.option("--certificate", type=PEM, help="PEM file: serve TLS 1.3 only.")
+@click.option("--key", "private_key", type=PEM, help="PEM file of the certificate's key.")
+@click.option(
+    "--rate-limit",
+    default="100000/10",
+    show_default=True,
+    metavar="REQUESTS/SECONDS",
+    help="Of one principal, over all workers.",
+)
+@click.option(
+    "--login-rate-limit",
+    default="6000/60",
+    show_default=True,
+    metavar="REQUESTS/SECONDS",
+    help="Of logins, refreshes and codes from one address, over all workers.",
+)
+@click.option(
+    "--password-complexity",
+    default="",
+    metavar="CLASS,...",
+    help="Classes that a password needs: lower, upper, digit, symbol.",
+)
 @click.option("--allow-plain-http", is_flag=True, help="Serve without TLS beyond loopback.")
 @click.option("--die-with-parent", is_flag=True, help="Stop when the starting process is gone.")
 def serve(  # noqa: PLR0913 - one argument for each option
@@ -92,17 +170,25 @@ def serve(  # noqa: PLR0913 - one argument for each option
     workers: int,
     threads: int,
     log_level: str,
+    certificate: Path | None,
+    private_key: Path | None,
+    rate_limit: str,
+    login_rate_limit: str,
+    password_complexity: str,
     allow_plain_http: bool,
     die_with_parent: bool,
 ) -> None:
     """Serve a database until SIGTERM; prints one JSON line when every worker answers."""
     from . import serving
 
-    if host not in serving.LOOPBACK and not allow_plain_http:
+    plain = certificate is None and private_key is None
+    if plain and host not in serving.LOOPBACK and not allow_plain_http:
         raise Refusal(
-            f"--host {host}: plain HTTP is served on loopback only; put TLS in front of it"
-            " or add --allow-plain-http"
+            f"--host {host}: plain HTTP is served on loopback only; give --certificate and --key,"
+            " put TLS in front of it or add --allow-plain-http"
         )
+    requests, window_s = rate("--rate-limit", rate_limit)
+    logins, login_window_s = rate("--login-rate-limit", login_rate_limit)
     settings = Settings(
         database=database.absolute(),
         host=host,
@@ -110,6 +196,13 @@ def serve(  # noqa: PLR0913 - one argument for each option
         workers=workers,
         threads=threads,
         log_level=log_level,
+        password_complexity=classes(password_complexity),
+        certificate=str(certificate.absolute()) if certificate else "",
+        private_key=str(private_key.absolute()) if private_key else "",
+        rate_requests=requests,
+        rate_window_s=window_s,
+        login_requests=logins,
+        login_window_s=login_window_s,
     )
     try:
         code = serving.serve(settings, die_with_parent=die_with_parent)

@@ -22,7 +22,9 @@ from . import (
     database,
     health,
     ids,
+    mfa,
     passwords,
+    ratelimit,
     sealed,
     sessions,
     transactions,
@@ -41,7 +43,10 @@ _SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
 }
+STRICT_TRANSPORT = "max-age=31536000; includeSubDomains"
+"""Sent over TLS only: over plain HTTP nobody may believe it (RFC 6797, section 7.2)."""
 DRAIN_BYTES_MAX = 8 * config.BODY_BYTES_MAX
 DRAIN_CHUNK_BYTES = 64 * 1024
 _log = logging.getLogger(__name__)
@@ -64,7 +69,7 @@ def create_app(settings: config.Settings | None = None, clock: Clock | None = No
     app.register_error_handler(Problem, on_problem)
     app.register_error_handler(HTTPException, on_http_error)
     app.register_error_handler(Exception, on_defect)
-    for part in (accounts, capability, health, sessions, transactions, users):
+    for part in (accounts, capability, health, mfa, sessions, transactions, users):
         app.register_blueprint(part.blueprint)
     register_instance(shared.instance)
     return app
@@ -74,6 +79,8 @@ def build_services(settings: config.Settings, clock: Clock) -> web.Services:
     """Open the database and start the writer."""
     readers = database.Readers(settings.database)
     connection = readers.get()
+    keys = sealed.read_keys(settings.database)
+    pepper = sealed.peppered(keys, b"payload")
     return web.Services(
         settings=settings,
         clock=clock,
@@ -82,10 +89,14 @@ def build_services(settings: config.Settings, clock: Clock) -> web.Services:
             settings.database, queue_size=settings.queue_size, wait_s=settings.write_wait_s
         ),
         passwords=passwords.Passwords(wait_s=settings.password_wait_s),
-        sealer=sealed.Sealer(sealed.read_keys(settings.database)),
-        token_secret=database.meta(connection, "token_secret"),
+        sealer=sealed.Sealer(settings.database),
+        limits=ratelimit.Limits(Path(f"{settings.database}.rates"), clock.now_ms),
+        pepper=pepper,
+        token_secret=sealed.peppered(
+            keys, bytes.fromhex(database.meta(connection, "token_secret"))
+        ).hex(),
         cursor_secret=bytes.fromhex(database.meta(connection, "cursor_secret")),
-        audit_salt=bytes.fromhex(database.meta(connection, "audit_salt")),
+        audit_salt=sealed.peppered(keys, bytes.fromhex(database.meta(connection, "audit_salt"))),
         instance=ids.new_id("ins", clock.now_ms())[4:],
         build=capability.build_digest(),
     )
@@ -112,6 +123,8 @@ def finish_response(response: flask.Response) -> flask.Response:
     headers["X-Request-Id"] = g.get("request_id", "")
     for name, value in _SECURITY_HEADERS.items():
         headers.setdefault(name, value)
+    if web.services().settings.certificate:
+        headers["Strict-Transport-Security"] = STRICT_TRANSPORT
     if not drain_body():
         headers["Connection"] = "close"
     return response

@@ -7,7 +7,7 @@ from typing import Any
 
 import flask
 
-from . import __version__, config, web
+from . import __version__, config, totp, web
 
 blueprint = flask.Blueprint("capability", __name__)
 
@@ -29,6 +29,7 @@ def build_digest() -> str:
 
 def document(shared: web.Services) -> dict[str, Any]:
     """Return the document of this instance."""
+    settings = shared.settings
     return {
         "contract_version": CONTRACT_VERSION,
         "implementation": {
@@ -59,7 +60,35 @@ def document(shared: web.Services) -> dict[str, Any]:
             "schemes": ["bearer"],
             "token_ttl": config.ACCESS_TTL_S,
             "refresh_ttl": config.REFRESH_TTL_S,
-            "password": {"min_length": config.PASSWORD_LENGTH_MIN, "blocklist": True},
+            "password": {
+                "min_length": config.PASSWORD_LENGTH_MIN,
+                "max_length": config.PASSWORD_LENGTH_MAX,
+                "blocklist": True,
+                "history": config.PASSWORD_HISTORY,
+                "complexity": list(config.complexity(settings)),
+            },
+            "lockout": {
+                "threshold": config.LOCKOUT_THRESHOLD,
+                "seconds": max(config.LOCKOUT_DELAYS_S),
+                "delays_s": list(config.LOCKOUT_DELAYS_S),
+            },
+            "session": {"idle_s": config.SESSION_IDLE_S, "absolute_s": config.SESSION_TTL_S},
+            "mfa": [
+                {
+                    "method": "totp",
+                    "digits": totp.DIGITS,
+                    "period": totp.PERIOD_S,
+                    "skew": totp.SKEW_STEPS,
+                }
+            ],
+            "rate_limit": {
+                "requests": settings.rate_requests,
+                "window_s": settings.rate_window_s,
+            },
+            "login_rate_limit": {
+                "requests": settings.login_requests,
+                "window_s": settings.login_window_s,
+            },
         },
         "clock": {"controllable": False},
     }

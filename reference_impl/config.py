@@ -20,10 +20,25 @@ PAGE_MAX = 200
 HOLD_TTL_S_MAX = 90 * 24 * 3600
 IDEMPOTENCY_RETENTION_S = 48 * 3600
 ACCESS_TTL_S = 900
-REFRESH_TTL_S = 24 * 3600
-SESSION_TTL_S = 7 * 24 * 3600
+SESSION_IDLE_S = 30 * 60
+"""A session that is not refreshed for so long has ended (NIST SP 800-63B, AAL2)."""
+REFRESH_TTL_S = SESSION_IDLE_S
+SESSION_TTL_S = 12 * 3600
+"""A session ends so long after the login, whatever is refreshed."""
 PASSWORD_LENGTH_MIN = 12
 PASSWORD_LENGTH_MAX = 256
+PASSWORD_HISTORY = 5
+"""So many passwords, the present one included, are not taken again."""
+LOCKOUT_THRESHOLD = 5
+"""Failed logins in a row, of one name from one source, before the first lock."""
+LOCKOUT_DELAYS_S = (2, 10, 60, 300, 900)
+"""How long the first lock lasts, the one after the next failure, ...; the last one repeats."""
+LOCKOUT_NAME_THRESHOLD = 100
+"""The same of one name from all sources together (NIST SP 800-63B, section 5.2.2)."""
+LOCKOUT_MEMORY_S = 24 * 3600
+"""Failures that nothing followed for so long are forgotten."""
+MFA_CHALLENGE_TTL_S = 120
+MFA_ATTEMPTS_MAX = 5
 BUFFER_BPS_DEFAULT = 500
 
 ENVIRONMENT_PREFIX = "ALLUSE_"
@@ -49,6 +64,17 @@ class Settings:
     """How long a request waits for its commit before it is answered 503 `busy`."""
     password_wait_s: float = 10.0
     """How long a login waits for its turn at the password hash."""
+    password_complexity: str = ""
+    """Classes of characters that a password needs, separated by commas."""
+    certificate: str = ""
+    """PEM file of the TLS certificate and its chain; empty: plain HTTP."""
+    private_key: str = ""
+    rate_requests: int = 100_000
+    rate_window_s: int = 10
+    """So many requests of one principal in a window."""
+    login_requests: int = 6_000
+    login_window_s: int = 60
+    """So many logins, refreshes and codes from one address in a window."""
 
     def environment(self) -> dict[str, str]:
         """Return the variables that `from_environment` reads back; none is a secret."""
@@ -58,10 +84,17 @@ class Settings:
         }
 
 
+def complexity(settings: Settings) -> tuple[str, ...]:
+    """Return the classes of characters that a password needs."""
+    return tuple(name for name in settings.password_complexity.split(",") if name)
+
+
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings back in a worker; a variable that is not there keeps its default."""
     convert = {"database": Path, "port": int, "workers": int, "threads": int, "queue_size": int}
     convert |= {"write_wait_s": float, "password_wait_s": float}
+    convert |= {"rate_requests": int, "rate_window_s": int}
+    convert |= {"login_requests": int, "login_window_s": int}
     given = {
         field.name: convert.get(field.name, str)(environment[name])
         for field in fields(Settings)

@@ -13,7 +13,10 @@ SYSTEM_ACCOUNTS = ("external", "suspense", "fees", "tax")
 BUSY_TIMEOUT_MS = 2000
 """How long SQLite waits when a program outside this server holds the file."""
 
-_SCHEMA = Path(__file__).with_name("schema.sql")
+_SCHEMA = (
+    Path(__file__).with_name("schema.sql"),
+    *sorted(Path(__file__).parent.glob("schema_*.sql")),
+)
 
 
 def create(path: Path) -> sqlite3.Connection:
@@ -28,7 +31,8 @@ def create(path: Path) -> sqlite3.Connection:
     try:
         path.touch(mode=0o600)
         connection = connect(path)
-        connection.executescript(f"BEGIN; {_SCHEMA.read_text('utf-8')}")
+        texts = [part.read_text("utf-8") for part in _SCHEMA]
+        connection.executescript("\n".join(["BEGIN;", *texts]))
     except (OSError, sqlite3.Error) as error:
         remove(path)
         raise StartRefusedError(f"{path} cannot be created: {error}") from error

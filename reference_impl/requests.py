@@ -69,6 +69,29 @@ class Logout(Body):
     refresh_token: Token | UnsetType = UNSET
 
 
+Code = Annotated[str, Meta(pattern=r"^[0-9]{6,8}\Z")]
+
+
+class MfaVerify(Body):
+    """POST /v1/auth/mfa/verify."""
+
+    challenge: Token
+    code: Code
+
+
+class MfaEnroll(Body):
+    """POST /v1/auth/mfa/enroll."""
+
+    method: Literal["totp"]
+    code: Code | UnsetType = UNSET
+
+
+class MfaDisable(Body):
+    """POST /v1/auth/mfa/disable."""
+
+    code: Code
+
+
 class CreateUser(Body):
     """POST /v1/users."""
 

@@ -32,6 +32,7 @@ CREATE TABLE sessions (
   user_id    TEXT    NOT NULL REFERENCES users (id),
   created_at INTEGER NOT NULL,
   expires_at INTEGER NOT NULL,
+  mfa_at     INTEGER,                            -- when a code of the second factor was given
   ended_at   INTEGER,
   ended_by   TEXT CHECK (ended_by IN ('logout', 'reuse', 'changed'))
 ) STRICT, WITHOUT ROWID;
@@ -279,7 +280,12 @@ CREATE TRIGGER accounts_fixed
 BEFORE UPDATE OF seq, id, owner_id, type, currency, parent_id, root_id, depth, created_at
 ON accounts
 BEGIN SELECT raise(ABORT, 'accounts: identity, owner, currency and birth are fixed'); END;
-CREATE TRIGGER accounts_terminal BEFORE UPDATE ON accounts
+-- Of external_ref only the encryption changes (a new key); all else is listed here.
+CREATE TRIGGER accounts_terminal
+BEFORE UPDATE OF seq, id, owner_id, type, currency, name, status, base_amount, min_balance,
+  buffer_bps, withdrawal_allowed, policy_ref, parent_id, root_id, depth, merged_into_id, version,
+  created_at, closed_at, metadata
+ON accounts
 WHEN OLD.status IN ('closed', 'merged')
 BEGIN SELECT raise(ABORT, 'accounts: closed and merged are terminal'); END;
 CREATE TRIGGER accounts_end_empty BEFORE UPDATE OF status ON accounts

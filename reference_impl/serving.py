@@ -71,6 +71,7 @@ def serve(
     """
     database.check(settings.database)
     sealed.read_keys(settings.database)
+    check_certificate(settings)
     settings = replace(settings, port=settings.port or free_port(settings.host))
     check_port(settings.host, settings.port)
     runtime = Path(tempfile.mkdtemp(prefix="alluse-"))
@@ -141,10 +142,34 @@ def ready_event(settings: Settings) -> dict[str, Any]:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return {
         "event": "ready",
-        "url": f"http://{host}:{settings.port}",
+        "url": f"{'https' if settings.certificate else 'http'}://{host}:{settings.port}",
         "workers": settings.workers,
         "pid": os.getpid(),
     }
+
+
+def check_certificate(settings: Settings) -> None:
+    """Refuse a certificate and key that cannot serve, before anything is started."""
+    if not (settings.certificate or settings.private_key):
+        return
+    if not (settings.certificate and settings.private_key):
+        raise StartRefusedError("--certificate and --key come together: give both files")
+    import ssl
+
+    def no_passphrase() -> str:
+        raise StartRefusedError(f"--key {settings.private_key}: has a passphrase; remove it")
+
+    for option, path in (("certificate", settings.certificate), ("key", settings.private_key)):
+        if not Path(path).is_file():
+            raise StartRefusedError(f"--{option} {path}: there is no such file")
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(settings.certificate, settings.private_key, no_passphrase)
+    except (ssl.SSLError, OSError) as error:
+        raise StartRefusedError(
+            f"--certificate {settings.certificate}, --key {settings.private_key}: not a pair of"
+            f" PEM files that belong together ({error})"
+        ) from error
 
 
 def free_port(host: str) -> int:
@@ -198,7 +223,7 @@ def _run_group(settings: Settings, factory: str, runtime: Path, lifeline: int) -
     os.environ.update({FACTORY: factory, RUNTIME_DIR: str(runtime)})
     bound_allocator()
     from granian import Granian
-    from granian.constants import Interfaces
+    from granian.constants import Interfaces, SSLProtocols
     from granian.log import LogLevels
 
     import_module_of(factory)
@@ -220,6 +245,9 @@ def _run_group(settings: Settings, factory: str, runtime: Path, lifeline: int) -
         workers_kill_timeout=STOP_GRACE_S,
         log_level=LogLevels.error,
         log_dictconfig=logs.granian_config(),
+        ssl_cert=Path(settings.certificate) if settings.certificate else None,
+        ssl_key=Path(settings.private_key) if settings.private_key else None,
+        ssl_protocol_min=SSLProtocols.tls13,
     )
     server.serve(target_loader=load, wrap_loader=False)
 
@@ -280,7 +308,7 @@ def wait_ready(
 
 def answers(settings: Settings) -> bool:
     """Tell whether the server answers a health request."""
-    connection = http.client.HTTPConnection(settings.host, settings.port, timeout=1)
+    connection = self_connection(settings)
     try:
         connection.request("GET", "/health/live")
         return connection.getresponse().status == 200
@@ -288,6 +316,20 @@ def answers(settings: Settings) -> bool:
         return False
     finally:
         connection.close()
+
+
+def self_connection(settings: Settings) -> http.client.HTTPConnection:
+    """Return a connection to this server itself."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - not bound here
+    if not settings.certificate:
+        return http.client.HTTPConnection(host, settings.port, timeout=1)
+    import ssl
+
+    # Its name and issuer are the clients' business: this asks only whether the port answers.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return http.client.HTTPSConnection(host, settings.port, timeout=1, context=context)
 
 
 def has_ended(group: Group) -> bool:

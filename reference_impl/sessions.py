@@ -1,14 +1,15 @@
 """Resources under /v1/auth: login, refresh with rotation, logout."""
 
+import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
 import flask
-from flask import g
+from flask import g, request
 
-from . import audit, idempotency, ids, requests, tokens, users, web
+from . import audit, factors, idempotency, ids, lockout, requests, tokens, users, web
 from .access import Rank
-from .config import ACCESS_TTL_S, REFRESH_TTL_S, SESSION_TTL_S
+from .config import ACCESS_TTL_S, MFA_CHALLENGE_TTL_S, REFRESH_TTL_S, SESSION_TTL_S
 from .problems import Problem
 
 blueprint = flask.Blueprint("sessions", __name__)
@@ -16,57 +17,116 @@ blueprint = flask.Blueprint("sessions", __name__)
 
 @blueprint.post("/v1/auth/login")
 def login() -> flask.Response:
-    """Begin a session; an unknown or inactive user is answered like a wrong password."""
+    """Begin a session, or ask for the second factor; whoever may not is answered alike.
+
+    A name that no user has costs the same work and counts towards the lock-out as any other.
+    """
+    web.limit_address()
     body = web.body(requests.Login)
     shared = web.services()
-    row = (
-        web.reader()
-        .execute(
-            "SELECT u.id, u.roles, u.status, c.password_hash FROM users u"
-            " JOIN credentials c ON c.user_id = u.id WHERE u.username_key = ?",
-            (users.name_key(body.username),),
-        )
-        .fetchone()
-    )
+    attempt = attempt_of(shared, users.name_key(body.username), origin())
+    lockout.check(web.reader(), attempt, web.now_ms())
+    row = _credentials(web.reader(), "u.username_key = ?", users.name_key(body.username))
     right = shared.passwords.verify(row["password_hash"] if row else None, body.password)
-    if not right or row["status"] != "active":
-        raise Problem("bad_credentials", "Wrong name or password.")
+    renewed = None
+    if row and right:
+        renewed = shared.passwords.rehash(row["password_hash"], body.password)
 
-    def change(tx: web.Tx) -> idempotency.Reply:
-        now_row = tx.connection.execute(
-            "SELECT u.status, u.roles, c.password_hash FROM users u"
-            " JOIN credentials c ON c.user_id = u.id WHERE u.id = ?",
-            (row["id"],),
-        ).fetchone()
-        if now_row["status"] != "active" or now_row["password_hash"] != row["password_hash"]:
-            raise Problem("bad_credentials", "Wrong name or password.")
-        session_id = begin(tx, row["id"])
-        return _session_reply(tx, (row["id"], session_id), now_row["roles"].split())
+    def change(tx: web.Tx) -> idempotency.Reply | Problem:
+        lockout.check(tx.connection, attempt, tx.now_ms)
+        now_row: Any = _credentials(tx.connection, "u.id = ?", row["id"]) if row else None
+        if row is None or not right or not _may_enter(row, now_row):
+            count_failure(tx, attempt, row["id"] if row else "-")
+            return Problem("bad_credentials", "Wrong name or password.")
+        if renewed:
+            tx.connection.execute(
+                "UPDATE credentials SET password_hash = ? WHERE user_id = ?", (renewed, row["id"])
+            )
+        if factors.find(tx.connection, row["id"], confirmed=True) is not None:
+            return _challenge(tx, row["id"])
+        lockout.clear(tx.connection, attempt)
+        return reply(tx, (row["id"], begin(tx, row["id"])), now_row["roles"].split())
 
-    return web.respond(web.commit(_act(row["id"], "login"), None, change))
+    return web.respond(web.commit(act(row["id"] if row else "-", "login"), None, change))
 
 
-def _act(user_id: str, action: str) -> audit.Act:
+def _credentials(connection: sqlite3.Connection, condition: str, value: str) -> Any:
+    return connection.execute(
+        "SELECT u.id, u.roles, u.status, c.password_hash FROM users u"  # noqa: S608 - own text
+        f" JOIN credentials c ON c.user_id = u.id WHERE {condition}",
+        (value,),
+    ).fetchone()
+
+
+def _may_enter(seen: Any, now: Any) -> bool:
+    """Tell whether the user is active and the password still the one that was verified."""
+    return bool(now and now["status"] == "active" and now["password_hash"] == seen["password_hash"])
+
+
+def _challenge(tx: web.Tx, user_id: str) -> idempotency.Reply:
+    """Ask for the second factor; the failures so far count until its code is right."""
+    document = {
+        "mfa_required": True,
+        "challenge": factors.challenge(tx, user_id),
+        "expires_in": MFA_CHALLENGE_TTL_S,
+    }
+    return web.json_reply(200, document, target=user_id)
+
+
+def origin() -> tuple[str, str]:
+    """Return the address and the name of this request; only the peer's own address counts."""
+    return request.remote_addr or "-", str(g.request_id)
+
+
+def attempt_of(shared: web.Services, name_key: str, origin: tuple[str, str]) -> lockout.Attempt:
+    """Return what the lock-out counts of an attempt to enter."""
+    source, request_id = origin
+    name = lockout.name_digest(shared.audit_salt, name_key)
+    return lockout.Attempt(name=name, source=source, request_id=request_id)
+
+
+def count_failure(tx: web.Tx, attempt: lockout.Attempt, user_id: str) -> None:
+    """Count a failed attempt; one that locks leaves an audit record of its own."""
+    if lockout.fail(tx.connection, attempt, tx.now_ms):
+        lock = audit.Act(
+            actor=user_id, action="lockOut", request_id=attempt.request_id, payload_digest=""
+        )
+        audit.append(tx.connection, lock, target=user_id, outcome="locked", now_ms=tx.now_ms)
+
+
+def act(user_id: str, action: str) -> audit.Act:
+    """Return what the audit trail says of a request without a token."""
     return audit.Act(actor=user_id, action=action, request_id=g.request_id, payload_digest="")
 
 
-def begin(tx: web.Tx, user_id: str) -> str:
+def begin(tx: web.Tx, user_id: str, *, mfa: bool = False) -> str:
     """Write a new session; return its id."""
     session_id = ids.new_id("ses", tx.now_ms)
     tx.connection.execute(
         "INSERT INTO sessions (id, user_id, created_at, expires_at) VALUES (?, ?, ?, ?)",
         (session_id, user_id, tx.now_ms, tx.now_ms + SESSION_TTL_S * 1000),
     )
+    if mfa:
+        mark_mfa(tx, session_id)
     return session_id
 
 
-def _session_reply(tx: web.Tx, session: tuple[str, str], roles: Sequence[str]) -> idempotency.Reply:
+def mark_mfa(tx: web.Tx, session_id: str) -> None:
+    """Note that a code of the second factor was given in this session now."""
+    tx.connection.execute("UPDATE sessions SET mfa_at = ? WHERE id = ?", (tx.now_ms, session_id))
+
+
+def reply(tx: web.Tx, session: tuple[str, str], roles: Sequence[str]) -> idempotency.Reply:
     """Issue a pair of tokens for (user, session)."""
     user_id, session_id = session
     refresh_token = tokens.new_refresh_token()
+    end_ms = tx.connection.execute(
+        "SELECT expires_at FROM sessions WHERE id = ?", (session_id,)
+    ).fetchone()[0]
+    refresh_end_ms = min(tx.now_ms + REFRESH_TTL_S * 1000, end_ms)
     tx.connection.execute(
         "INSERT INTO refresh_tokens (token_hash, session_id, expires_at) VALUES (?, ?, ?)",
-        (tokens.digest(refresh_token), session_id, tx.now_ms + REFRESH_TTL_S * 1000),
+        (tokens.digest(refresh_token), session_id, refresh_end_ms),
     )
     secret = tx.services.token_secret
     document = {
@@ -74,9 +134,9 @@ def _session_reply(tx: web.Tx, session: tuple[str, str], roles: Sequence[str]) -
             secret, user_id=user_id, session_id=session_id, now_ms=tx.now_ms
         ),
         "token_type": "Bearer",
-        "expires_in": ACCESS_TTL_S,
+        "expires_in": max(min(ACCESS_TTL_S, (end_ms - tx.now_ms) // 1000), 1),
         "refresh_token": refresh_token,
-        "refresh_expires_in": REFRESH_TTL_S,
+        "refresh_expires_in": max((refresh_end_ms - tx.now_ms) // 1000, 1),
         "user": {"id": user_id, "roles": list(roles)},
     }
     return web.json_reply(200, document, target=session_id)
@@ -85,6 +145,7 @@ def _session_reply(tx: web.Tx, session: tuple[str, str], roles: Sequence[str]) -
 @blueprint.post("/v1/auth/refresh")
 def refresh() -> flask.Response:
     """Exchange a refresh token; its second use ends the session."""
+    web.limit_address()
     body = web.body(requests.Refresh)
     hashed = tokens.digest(body.refresh_token)
 
@@ -102,12 +163,12 @@ def refresh() -> flask.Response:
                 "UPDATE refresh_tokens SET used_at = ? WHERE token_hash = ?", (tx.now_ms, hashed)
             )
             session = (row["user_id"], row["session_id"])
-            return _session_reply(tx, session, row["roles"].split())
+            return reply(tx, session, row["roles"].split())
         if refusal.code == "token_reused":
             end(tx, row["session_id"], "reuse")
         return refusal
 
-    return web.respond(web.commit(_act("-", "refreshSession"), None, change))
+    return web.respond(web.commit(act("-", "refreshSession"), None, change))
 
 
 def judge(row: Any, now_ms: int) -> Problem | None:
@@ -144,9 +205,10 @@ def end(tx: web.Tx, session_id: str, why: str) -> None:
     )
 
 
-def end_all(tx: web.Tx, user_id: str, why: str) -> None:
-    """End every session of a user."""
+def end_all(tx: web.Tx, user_id: str, why: str, *, but: str = "") -> None:
+    """End every session of a user, but for one that is named."""
     tx.connection.execute(
-        "UPDATE sessions SET ended_at = ?, ended_by = ? WHERE user_id = ? AND ended_at IS NULL",
-        (tx.now_ms, why, user_id),
+        "UPDATE sessions SET ended_at = ?, ended_by = ?"
+        " WHERE user_id = ? AND ended_at IS NULL AND id <> ?",
+        (tx.now_ms, why, user_id, but),
     )

@@ -8,8 +8,21 @@ from typing import Any
 import flask
 from msgspec import UNSET
 
-from . import access, idempotency, ids, listing, passwords, requests, sessions, views, web
+from . import (
+    access,
+    config,
+    idempotency,
+    ids,
+    listing,
+    lockout,
+    passwords,
+    requests,
+    sessions,
+    views,
+    web,
+)
 from .access import Caller, Rank
+from .config import PASSWORD_HISTORY
 from .problems import Problem
 from .requests import given
 
@@ -35,6 +48,14 @@ def _reply(tx: web.Tx, caller: Caller, user_id: str, status: int) -> idempotency
 
 def _row(connection: sqlite3.Connection, user_id: str) -> Any:
     return connection.execute("SELECT * FROM users WHERE id = ?", (user_id,)).fetchone()
+
+
+def need(connection: sqlite3.Connection, user_id: str) -> Any:
+    """Return a user's row; 404 if there is no such user."""
+    row = _row(connection, user_id)
+    if row is None:
+        raise access.not_found(f"user {user_id}")
+    return row
 
 
 def insert(  # noqa: PLR0913 - one name for each column
@@ -90,16 +111,45 @@ def create_user() -> flask.Response:
     return web.write(caller, "createUser", change)
 
 
-def hash_for(shared: web.Services, username: str, password: str) -> str | Problem:
+def hash_for(
+    shared: web.Services, username: str, password: str, former: Sequence[str] = ()
+) -> str | Problem:
     """Return the hash, or the policy's refusal: the writer raises it in the order of refusals.
 
     Hashing is slow and happens before the writer's turn.
     """
     try:
-        passwords.check_policy(password, username)
+        passwords.check_policy(password, username, config.complexity(shared.settings))
     except Problem as problem:
         return problem
+    if former and shared.passwords.was_used(former, password):
+        return passwords.weak(f"It is one of the last {PASSWORD_HISTORY} passwords.")
     return shared.passwords.hash(password)
+
+
+def former_hashes(connection: sqlite3.Connection, user_id: str) -> list[str]:
+    """Return the hashes of the present password and of those before it that still count."""
+    rows = connection.execute(
+        "SELECT password_hash FROM credentials WHERE user_id = ?1 UNION ALL SELECT * FROM"
+        " (SELECT password_hash FROM password_history WHERE user_id = ?1"
+        " ORDER BY seq DESC LIMIT ?2)",
+        (user_id, PASSWORD_HISTORY - 1),
+    )
+    return [row[0] for row in rows]
+
+
+def keep_former(tx: web.Tx, user_id: str) -> None:
+    """Move the present hash to the former ones, and drop those that count no more."""
+    tx.connection.execute(
+        "INSERT INTO password_history (user_id, password_hash, replaced_at)"
+        " SELECT user_id, password_hash, ? FROM credentials WHERE user_id = ?",
+        (tx.now_ms, user_id),
+    )
+    tx.connection.execute(
+        "DELETE FROM password_history WHERE user_id = ?1 AND seq NOT IN (SELECT seq"
+        " FROM password_history WHERE user_id = ?1 ORDER BY seq DESC LIMIT ?2)",
+        (user_id, PASSWORD_HISTORY - 1),
+    )
 
 
 @blueprint.get("/v1/users")
@@ -172,7 +222,8 @@ def update_user(user_id: str) -> flask.Response:
     if body.password is not UNSET:
         if own:
             check_current(shared, user_id, given(body.current_password))
-        hashed = hash_for(shared, row["username"], body.password)
+        former = former_hashes(web.reader(), user_id)
+        hashed = hash_for(shared, row["username"], body.password, former)
     if isinstance(hashed, Problem):
         raise hashed
 
@@ -196,7 +247,10 @@ def check_current(shared: web.Services, user_id: str, password: str | None) -> N
 
 
 def update(tx: web.Tx, user_id: str, body: requests.UpdateUser, password_hash: str | None) -> None:
-    """Write the changes and the next version, and end the sessions of the user."""
+    """Write the changes and the next version, and end the sessions of the user.
+
+    The status active, given by an admin, also lifts a lock-out after failed logins.
+    """
     roles, status = given(body.roles), given(body.status)
     tx.connection.execute(
         "UPDATE users SET version = version + 1, roles = coalesce(?, roles),"
@@ -204,9 +258,13 @@ def update(tx: web.Tx, user_id: str, body: requests.UpdateUser, password_hash: s
         (None if roles is None else " ".join(sorted(roles)), status, user_id),
     )
     if password_hash is not None:
+        keep_former(tx, user_id)
         tx.connection.execute(
             "UPDATE credentials SET password_hash = ?, changed_at = ? WHERE user_id = ?",
             (password_hash, tx.now_ms, user_id),
         )
     if password_hash is not None or roles is not None or status not in {None, "active"}:
         sessions.end_all(tx, user_id, "changed")
+    if status == "active":
+        name_key = need(tx.connection, user_id)["username_key"]
+        lockout.lift(tx.connection, lockout.name_digest(tx.services.audit_salt, name_key))

@@ -234,4 +234,7 @@ def user(row: sqlite3.Row, *, reads: tuple[access.Caller, sealed.Sealer]) -> dic
     if access.owns(caller, row["id"]) or caller.rank >= access.Rank.ADMIN:
         shown["email"] = sealer.open(row["email"])
         shown["legal_name"] = sealer.open(row["legal_name"])
+    elif caller.rank >= access.Rank.OPERATOR:
+        shown["email"] = sealed.mask(sealer.open(row["email"]))
+        shown["legal_name"] = sealed.mask(sealer.open(row["legal_name"]))
     return shown

@@ -11,7 +11,17 @@ from typing import Any, TypeVar
 import msgspec
 from flask import Response, current_app, g, request
 
-from . import access, audit, database, idempotency, problems, requests, tokens, writer
+from . import (
+    access,
+    audit,
+    database,
+    idempotency,
+    problems,
+    ratelimit,
+    requests,
+    tokens,
+    writer,
+)
 from .clock import Clock
 from .config import BODY_BYTES_MAX, Settings
 from .idempotency import Reply
@@ -32,6 +42,8 @@ class Services:
     writer: writer.Writer
     passwords: Passwords
     sealer: Sealer
+    limits: ratelimit.Limits
+    pepper: bytes
     token_secret: str
     cursor_secret: bytes
     audit_salt: bytes
@@ -107,6 +119,7 @@ def authenticate(token: str) -> access.Caller:
     claims = tokens.read(services().token_secret, token)
     now = now_ms()
     tokens.check_fresh(claims, now)
+    limit_principal(claims.user_id)
     row = (
         reader()
         .execute(
@@ -123,6 +136,22 @@ def authenticate(token: str) -> access.Caller:
     roles = tuple(row["roles"].split())
     g.actor = claims.user_id
     return access.Caller(user_id=claims.user_id, session_id=claims.session_id, roles=roles)
+
+
+def limit_principal(user_id: str) -> None:
+    """Count a request of a principal; 429 `rate_limited` beyond the declared rate."""
+    shared = services()
+    chosen = shared.settings
+    rate = ratelimit.Rate(requests=chosen.rate_requests, window_s=chosen.rate_window_s)
+    shared.limits.take("principal", user_id, rate)
+
+
+def limit_address() -> None:
+    """Count an attempt to get a session; 429 `rate_limited` beyond the rate of an address."""
+    shared = services()
+    chosen = shared.settings
+    rate = ratelimit.Rate(requests=chosen.login_requests, window_s=chosen.login_window_s)
+    shared.limits.take("address", request.remote_addr or "-", rate)
 
 
 def body(kind: type[T], *, optional: bool = False) -> T:
@@ -162,7 +191,7 @@ def write(who: access.Caller, action: str, change: Change, *, once: bool = True)
             method=request.method,
             path=request.path,
             key=key,
-            fingerprint=idempotency.fingerprint(document),
+            fingerprint=keyed(services().pepper, idempotency.fingerprint(document)),
         )
     act = audit.Act(
         actor=who.user_id,
@@ -171,6 +200,11 @@ def write(who: access.Caller, action: str, change: Change, *, once: bool = True)
         payload_digest=digest(services(), document),
     )
     return respond(commit(act, scope, change))
+
+
+def keyed(pepper: bytes, value: bytes) -> bytes:
+    """Return a digest that gives nothing to try guesses of a payload's password on."""
+    return hmac.new(pepper, value, hashlib.sha256).digest()
 
 
 def digest(shared: Services, document: Any) -> str:
@@ -186,7 +220,7 @@ def commit(act: audit.Act, scope: idempotency.Scope | None, change: Change) -> R
     def run(connection: sqlite3.Connection) -> Reply:
         now = shared.clock.now_ms()
         if scope and (stored := idempotency.recall(connection, scope, now)):
-            return stored
+            return shared.sealer.reveal(stored)
         done = change(Tx(connection=connection, now_ms=now, services=shared))
         if isinstance(done, Problem):
             refused(connection, done)
@@ -194,7 +228,7 @@ def commit(act: audit.Act, scope: idempotency.Scope | None, change: Change) -> R
         reply = done
         audit.append(connection, act, target=reply.target, outcome="done", now_ms=now)
         if scope:
-            idempotency.remember(connection, scope, reply, now)
+            idempotency.remember(connection, scope, shared.sealer.conceal(reply), now)
         return reply
 
     def refused(connection: sqlite3.Connection, problem: Problem) -> None:
