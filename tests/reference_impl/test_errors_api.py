@@ -118,7 +118,7 @@ def test_a_body_beyond_the_limit_is_refused(customer: Any) -> None:
         "/v1/accounts/",
         "/v1//accounts",
         "/v1/systems",
-        "/v1/auth/mfa/enroll",
+        "/v1/auth/mfa",
         "/v1/growth/policies/generation",
         "/metrics",
         "/v1/audit",
