@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from certification.context import Actor, Context
 
 READERS = ("auditor", "operator", "manager", "admin")
-"""Roles that may read every account, the least powerful first; without one, the owners read."""
+"""Roles that may read every account, the lowest first; without one, the owners read."""
 AT_ONCE = 8
 PATIENCE_S = 2.0
 """How long a difference may last before it is one: neighbours of the same phase still write."""
