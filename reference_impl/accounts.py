@@ -1,5 +1,6 @@
 """Resources under /v1/accounts (their entries are with the transactions)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import flask
@@ -8,6 +9,7 @@ from msgspec import UNSET
 from . import access, booking, idempotency, ids, journal, ledger, listing, requests, views, web
 from .access import Caller, Rank
 from .config import CURRENCIES
+from .growth import policies
 from .problems import Problem, bad_parameter
 from .requests import given
 
@@ -70,22 +72,28 @@ def insert(tx: web.Tx, body: requests.CreateAccount, owner_id: str) -> str:
         "min_balance": body.min_balance,
         "buffer_bps": body.buffer_bps,
         "withdrawal_allowed": body.type != "compounding" if withdrawal is None else withdrawal,
+        "policy_ref": policies.ref_in_force(tx.connection, body.type),
         "root_id": account_id,
         "depth": 0,
         "created_at": tx.now_ms,
         "external_ref": tx.services.sealer.seal(given(body.external_account_ref)),
         "metadata": requests.compact(body.metadata),
     }
+    insert_row(tx, row)
+    return account_id
+
+
+def insert_row(tx: web.Tx, row: Mapping[str, Any]) -> None:
+    """Write the columns of a new account, and its empty cash bucket."""
     marks = ", ".join(f":{name}" for name in row)
     tx.connection.execute(
-        f"INSERT INTO accounts ({', '.join(row)}) VALUES ({marks})",  # noqa: S608 - names from above
+        f"INSERT INTO accounts ({', '.join(row)}) VALUES ({marks})",  # noqa: S608 - own column names
         row,
     )
     tx.connection.execute(
         "INSERT INTO buckets (account_id, kind, currency) VALUES (?, 'cash', ?)",
-        (account_id, body.currency),
+        (row["id"], row["currency"]),
     )
-    return account_id
 
 
 @blueprint.get("/v1/accounts")

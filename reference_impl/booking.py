@@ -145,6 +145,7 @@ def need_transaction(tx: web.Tx, caller: Caller, transaction_id: str) -> Any:
     if row is None:
         raise access.not_found(f"transaction {transaction_id}")
     owners = owner_ids(tx.connection, (row["from_account_id"], row["to_account_id"]))
+    owners += journal.party_owners(tx.connection, row["seq"])
     access.check_visible(caller, f"transaction {transaction_id}", *owners)
     return row
 

@@ -116,6 +116,16 @@ def own_bucket(
     return _bucket(row)
 
 
+def party_owners(connection: sqlite3.Connection, seq: int) -> list[str]:
+    """Return the owners of the accounts that growth touched beyond from and to."""
+    rows = connection.execute(
+        "SELECT DISTINCT a.owner_id FROM parties p JOIN accounts a ON a.id = p.account_id"
+        " WHERE p.seq = ?",
+        (seq,),
+    )
+    return [row["owner_id"] for row in rows]
+
+
 def tip(connection: sqlite3.Connection) -> int:
     """Return the seq of the newest transaction, 0 for an empty book."""
     return int(connection.execute("SELECT coalesce(max(seq), 0) FROM transactions").fetchone()[0])

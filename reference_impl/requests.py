@@ -324,6 +324,11 @@ def _check_metadata(metadata: Metadata, at: str) -> None:
         raise invalid(f"{at}/metadata", "max_bytes", detail)
 
 
+def check_metadata(metadata: Metadata, at: str) -> None:
+    """Refuse metadata beyond its bounds, for bodies declared elsewhere."""
+    _check_metadata(metadata, at)
+
+
 def _check_transaction(body: CreateTransaction, at: str) -> None:
     """Check that a transaction names the members of its kind and no others."""
     adjustment = body.kind == "adjustment"

@@ -5,6 +5,7 @@ from pathlib import Path
 from . import audit, database, passwords, sealed, users
 from .clock import SystemClock
 from .config import StartRefusedError
+from .growth import policies
 from .problems import Problem
 
 
@@ -30,6 +31,7 @@ def create(path: Path, username: str, password: str) -> None:
         password_hash=passwords.Passwords(wait_s=60).hash(password),
         now_ms=now_ms,
     )
+    policies.seed(connection, now_ms)
     act = audit.Act(actor="init", action="init", request_id="-", payload_digest="")
     audit.append(connection, act, target=user_id, outcome="done", now_ms=now_ms)
     connection.execute("COMMIT")

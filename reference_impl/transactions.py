@@ -213,6 +213,11 @@ def _candidates(
                 f" ORDER BY {order} LIMIT {SCAN_ROWS_MAX}"
             )
             found.update(row["seq"] for row in tx.connection.execute(query, (account_id, *values)))
+        query = (
+            "SELECT t.seq FROM parties p JOIN transactions t ON t.seq = p.seq"  # noqa: S608 - marks only
+            f" WHERE p.account_id = ? AND {where} ORDER BY {order} LIMIT {SCAN_ROWS_MAX}"
+        )
+        found.update(row["seq"] for row in tx.connection.execute(query, (account_id, *values)))
     for seq in sorted(found, reverse=asked.descending):
         query = f"{views.TRANSACTIONS} WHERE t.seq = ?"
         yield tx.connection.execute(query, (seq,)).fetchone()
