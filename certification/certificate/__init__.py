@@ -15,7 +15,13 @@ from certification.certificate.signing import (
     sign,
     write_certificate,
 )
-from certification.certificate.verification import Answer, Answered, VerifyReport, verify
+from certification.certificate.verification import (
+    Answer,
+    Answered,
+    VerifyReport,
+    exit_code,
+    verify,
+)
 from certification.keys import KeyPair, generate_key
 
 __all__ = [
@@ -29,6 +35,7 @@ __all__ = [
     "SignedCertificate",
     "VerifyReport",
     "countersign",
+    "exit_code",
     "generate_key",
     "sign",
     "verify",

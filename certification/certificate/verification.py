@@ -72,10 +72,15 @@ class VerifyReport:
     @property
     def exit_code(self) -> ExitCode:
         """Give 1 for any definite no, else 3 where anything cannot be said, else 0."""
-        given = {answered.answer for answered in self.answers}
-        if Answer.NO in given:
-            return ExitCode.NOT_REACHED
-        return ExitCode.INCONCLUSIVE if Answer.UNKNOWN in given else ExitCode.REACHED
+        return exit_code(self.answers)
+
+
+def exit_code(answers: Sequence[Answered]) -> ExitCode:
+    """Give 1 for any definite no, else 3 where anything cannot be said, else 0."""
+    given = {answered.answer for answered in answers}
+    if Answer.NO in given:
+        return ExitCode.NOT_REACHED
+    return ExitCode.INCONCLUSIVE if Answer.UNKNOWN in given else ExitCode.REACHED
 
 
 def verify(

@@ -26,6 +26,7 @@ COMMANDS = {
     "claims": "Recompute what a document claims and name its contradictions.",
     "keygen": "Make a key pair for signing certificates.",
     "sign": "Sign a certificate for a recorded run.",
+    "approve": "Approve a certificate for go-live, with a key of one's own.",
     "verify": "Verify a certificate offline.",
     "prove": "Show that every check fails on the defect it names.",
 }

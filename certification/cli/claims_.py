@@ -21,5 +21,5 @@ def command(files: tuple[Path, ...], as_json: bool) -> int:
     from certification.claims import claims_json, claims_text, examine, exit_code
 
     found = examine(files, today=options.now().date())
-    click.echo(claims_json(found) if as_json else claims_text(found))
+    click.echo(claims_json(found) if as_json else claims_text(found), nl=False)
     return exit_code(found)

@@ -23,12 +23,18 @@ from certification.errors import UsageError
 @click.option("--evidence", type=options.PATH, help="Evidence file.  [default: the one beside it]")
 @options.as_json
 def command(certificate: Path, keys: tuple[Path, ...], evidence: Path | None, as_json: bool) -> int:
-    """Verify CERTIFICATE (a file or a run's folder) offline.
+    """Verify CERTIFICATE (a file or a run's folder) offline, and the approval beside it, if any.
 
     Exit 0 only where every answer is yes; 1 for any no; 3 where something cannot be said, e.g. a
     key that you do not trust.
     """
-    from certification.certificate import CERTIFICATE_FILE, verify
+    from certification.certificate import (
+        APPROVAL_FILE,
+        CERTIFICATE_FILE,
+        exit_code,
+        verify,
+        verify_approval,
+    )
     from certification.progress import printable
 
     path = certificate / CERTIFICATE_FILE if certificate.is_dir() else certificate
@@ -37,11 +43,15 @@ def command(certificate: Path, keys: tuple[Path, ...], evidence: Path | None, as
     except UsageError:
         beside = None
     report = verify(path, beside, trusted=keys, now=options.now())
+    answers = list(report.answers)
+    approval = path.with_name(APPROVAL_FILE)
+    if approval.is_file():
+        answers.append(verify_approval(approval, path, trusted=keys))
     if as_json:
-        rows = {row.question: [row.answer.value, row.because] for row in report.answers}
+        rows = {row.question: [row.answer.value, row.because] for row in answers}
         click.echo(json.dumps({"title": report.title, "keyid": report.keyid, **rows}, indent=2))
-        return report.exit_code
-    click.echo(printable(report.title or "a certificate that cannot be read"))
-    for row in report.answers:
-        click.echo(printable(f"{row.question}  {row.answer.value}: {row.because}"))
-    return report.exit_code
+    else:
+        click.echo(printable(report.title or "a certificate that cannot be read"))
+        for row in answers:
+            click.echo(printable(f"{row.question}  {row.answer.value}: {row.because}"))
+    return exit_code(answers)
