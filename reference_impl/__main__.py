@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from . import __version__
+from . import __version__, audit_cli, retention_cli
 from .config import PASSWORD_LENGTH_MIN, Settings, StartRefusedError
 
 PEM = click.Path(path_type=Path)
@@ -21,6 +21,10 @@ class Refusal(click.ClickException):
 @click.version_option(__version__, prog_name="reference_impl")
 def main() -> None:
     """Run the reference account system."""
+
+
+main.add_command(audit_cli.group)
+main.add_command(retention_cli.group)
 
 
 @main.command()

@@ -24,7 +24,7 @@ def need_row(tx: web.Tx, caller: Caller, account_id: str) -> Any:
     row = views.account_row(tx.connection, account_id, tx.now_ms)
     if row is None:
         raise access.not_found(f"account {account_id}")
-    access.check_visible(caller, f"account {account_id}", row["owner_id"])
+    access.check_visible(caller, f"account {account_id}", row["owner_id"], objects=[account_id])
     return row
 
 
@@ -43,7 +43,7 @@ def create_account() -> flask.Response:
     caller = web.caller(Rank.CUSTOMER)
     body = web.body(requests.CreateAccount)
     owner_id = given(body.owner_id) or caller.user_id
-    if owner_id != caller.user_id:
+    if owner_id != caller.user_id or caller.service:
         access.check_rank(caller, Rank.OPERATOR)
 
     def change(tx: web.Tx) -> idempotency.Reply:
@@ -114,9 +114,9 @@ def list_accounts() -> flask.Response:
         if asked.filter(name) is not None:
             conditions.append(f"a.{name} = ?")
             values.append(asked.filter(name))
-    if not access.sees_all(caller):
-        conditions.append("a.owner_id = ?")
-        values.append(caller.user_id)
+    only, names = listing.confined(caller, "a.owner_id", "a.id")
+    conditions += only
+    values += names
     with web.snapshot() as tx:
         query = (
             f"{views.ACCOUNTS} WHERE {' AND '.join(conditions)}"
@@ -162,7 +162,7 @@ def update_account(account_id: str) -> flask.Response:
     def change(tx: web.Tx) -> idempotency.Reply:
         account = booking.need_account(tx, caller, account_id)
         managed = any(getattr(body, name) is not UNSET for name in MANAGED)
-        if managed or not access.owns(caller, account.owner_id):
+        if managed or not access.acts_for(caller, [account.owner_id], [account_id]):
             access.check_rank(caller, Rank.MANAGER)
         web.check_if_match(if_match, account.version)
         ledger.check_not_ended(account)
@@ -204,7 +204,7 @@ def close_account(account_id: str) -> flask.Response:
 
     def change(tx: web.Tx) -> idempotency.Reply:
         account = booking.need_account(tx, caller, account_id)
-        if not access.owns(caller, account.owner_id):
+        if not access.acts_for(caller, [account.owner_id], [account_id]):
             access.check_rank(caller, Rank.MANAGER)
         target = booking.find_account(tx, caller, given(body.sweep_to))
         web.check_if_match(if_match, account.version)

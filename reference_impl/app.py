@@ -17,9 +17,13 @@ from werkzeug.exceptions import HTTPException
 
 from . import (
     accounts,
+    audit_api,
     capability,
+    checkpoints,
     config,
     database,
+    erasure,
+    grants,
     health,
     ids,
     mfa,
@@ -33,8 +37,22 @@ from . import (
     writer,
 )
 from .clock import Clock, SystemClock
+from .growth import resources as growth
 from .problems import Problem
 
+PARTS = (
+    accounts,
+    audit_api,
+    capability,
+    erasure,
+    grants,
+    health,
+    mfa,
+    sessions,
+    transactions,
+    users,
+)
+"""Modules with a blueprint; growth brings its own."""
 RUNTIME_DIR = "ALLUSE_RUNTIME_DIR"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -69,8 +87,10 @@ def create_app(settings: config.Settings | None = None, clock: Clock | None = No
     app.register_error_handler(Problem, on_problem)
     app.register_error_handler(HTTPException, on_http_error)
     app.register_error_handler(Exception, on_defect)
-    for part in (accounts, capability, health, mfa, sessions, transactions, users):
+    for part in PARTS:
         app.register_blueprint(part.blueprint)
+    for blueprint in growth.BLUEPRINTS:
+        app.register_blueprint(blueprint)
     register_instance(shared.instance)
     return app
 
@@ -97,6 +117,9 @@ def build_services(settings: config.Settings, clock: Clock) -> web.Services:
         ).hex(),
         cursor_secret=bytes.fromhex(database.meta(connection, "cursor_secret")),
         audit_salt=sealed.peppered(keys, bytes.fromhex(database.meta(connection, "audit_salt"))),
+        signer=checkpoints.Signer(
+            sealed.peppered(keys, bytes.fromhex(database.meta(connection, "audit_seed")))
+        ),
         instance=ids.new_id("ins", clock.now_ms())[4:],
         build=capability.build_digest(),
     )
@@ -149,7 +172,7 @@ def drain_body() -> bool:
 
 def on_problem(problem: Problem) -> flask.Response:
     """Answer with a problem document; a denied attempt leaves an audit record."""
-    denied = problem.kind.status == 403 or problem.code == "bad_credentials"
+    denied = problem.kind.status == 403 or problem.code in {"bad_credentials", "locked"}
     if denied and not problem.audited:
         try:
             web.record_denied(problem)

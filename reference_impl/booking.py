@@ -59,7 +59,7 @@ def need_account(tx: web.Tx, caller: Caller, account_id: str) -> ledger.Account:
     account = journal.account(tx.connection, account_id, tx.now_ms)
     if account is None:
         raise access.not_found(f"account {account_id}")
-    access.check_visible(caller, f"account {account_id}", account.owner_id)
+    access.check_visible(caller, f"account {account_id}", account.owner_id, objects=[account_id])
     return account
 
 
@@ -146,7 +146,9 @@ def need_transaction(tx: web.Tx, caller: Caller, transaction_id: str) -> Any:
         raise access.not_found(f"transaction {transaction_id}")
     owners = owner_ids(tx.connection, (row["from_account_id"], row["to_account_id"]))
     owners += journal.party_owners(tx.connection, row["seq"])
-    access.check_visible(caller, f"transaction {transaction_id}", *owners)
+    named = [row["from_account_id"], row["to_account_id"]]
+    touched = [name for name in named if name is not None]
+    access.check_visible(caller, f"transaction {transaction_id}", *owners, objects=touched)
     return row
 
 
@@ -193,7 +195,8 @@ def settle(
 def void(tx: web.Tx, caller: Caller, transaction_id: str) -> None:
     """Release a hold; a customer only on an own account."""
     row = need_transaction(tx, caller, transaction_id)
-    if not access.owns(caller, *owner_ids(tx.connection, [row["from_account_id"]])):
+    source = row["from_account_id"]
+    if not access.acts_for(caller, owner_ids(tx.connection, [source]), [source or ""]):
         access.check_rank(caller, Rank.OPERATOR)
     held = pending_hold(tx, row)
     journal.release(tx.connection, held.seq, "void", (caller.user_id, tx.now_ms))

@@ -8,11 +8,41 @@ from typing import Any
 import flask
 
 from . import __version__, config, totp, web
+from .growth import policies
 
 blueprint = flask.Blueprint("capability", __name__)
 
 CONTRACT_VERSION = "0.1.0"
-MODULES = ({"id": "core", "version": CONTRACT_VERSION, "level": "full"},)
+NOT_BUILT = (
+    "getMetrics",
+    "listAlerts",
+    "listAlertHistory",
+    "acknowledgeAlert",
+    "listAlertmanagerAlerts",
+    "createSilence",
+    "getSilence",
+    "deleteSilence",
+    "listBackups",
+    "createBackup",
+    "getBackup",
+    "verifyBackup",
+    "restoreBackup",
+    "putMaintenance",
+    "listRecoveries",
+)
+"""Operations of the module operations that are not there."""
+MODULES = (
+    {"id": "core", "version": CONTRACT_VERSION, "level": "full"},
+    {"id": "growth", "version": CONTRACT_VERSION, "level": "full"},
+    {
+        "id": "operations",
+        "version": CONTRACT_VERSION,
+        "level": "partial",
+        "deviations": [
+            {"operationId": name, "reason": "not built yet; answers 404"} for name in NOT_BUILT
+        ],
+    },
+)
 STORED_STATUSES = (200, 201, 409, 412, 422)
 
 
@@ -22,7 +52,7 @@ def build_digest() -> str:
     digest = hashlib.sha256()
     folder = Path(__file__).parent
     for path in sorted(folder.rglob("*")):
-        if path.suffix in {".py", ".sql"}:
+        if path.suffix in {".py", ".sql", ".json"}:
             digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes() + b"\0")
     return f"sha256-{digest.hexdigest()[:32]}"
 
@@ -48,6 +78,7 @@ def document(shared: web.Services) -> dict[str, Any]:
             "page_max": config.PAGE_MAX,
             "body_bytes_max": config.BODY_BYTES_MAX,
             "batch_items_max": config.BATCH_ITEMS_MAX,
+            "merge_sources_max": config.MERGE_SOURCES_MAX,
             "hold_ttl_s_max": config.HOLD_TTL_S_MAX,
             "metadata_bytes_max": config.METADATA_BYTES_MAX,
         },
@@ -55,7 +86,7 @@ def document(shared: web.Services) -> dict[str, Any]:
             "retention_seconds": config.IDEMPOTENCY_RETENTION_S,
             "stored_statuses": list(STORED_STATUSES),
         },
-        "consistency": {"read_your_writes": True},
+        "consistency": {"read_your_writes": True, "growth": "atomic"},
         "auth": {
             "schemes": ["bearer"],
             "token_ttl": config.ACCESS_TTL_S,
@@ -90,13 +121,22 @@ def document(shared: web.Services) -> dict[str, Any]:
                 "window_s": settings.login_window_s,
             },
         },
+        "growth_policy": policies.declared(shared.readers.get()),
+        "audit": {
+            "hash": "sha-256",
+            "tree": "rfc9162",
+            "checkpoint_key": shared.signer.public_key,
+        },
         "clock": {"controllable": False},
     }
 
 
 @blueprint.get("/.well-known/alluse")
 def get_capabilities() -> flask.Response:
-    """Answer with the capability document; the ETag covers build and instance."""
+    """Answer with the capability document; the ETag covers what can change in it."""
     shared = web.services()
-    tag = f'"{shared.build[7:19]}-{shared.instance[:12]}"'
-    return web.not_modified(tag) or web.respond_json(document(shared), {"ETag": tag})
+    shown = document(shared)
+    refs = " ".join(found["policy_ref"] for found in shown.get("growth_policy", ()))
+    policy_tag = hashlib.sha256(refs.encode()).hexdigest()[:8]
+    tag = f'"{shared.build[7:19]}-{shared.instance[:12]}-{policy_tag}"'
+    return web.not_modified(tag) or web.respond_json(shown, {"ETag": tag})

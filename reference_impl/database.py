@@ -38,7 +38,7 @@ def create(path: Path) -> sqlite3.Connection:
         raise StartRefusedError(f"{path} cannot be created: {error}") from error
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    names = ("token_secret", "cursor_secret", "audit_salt")
+    names = ("token_secret", "cursor_secret", "audit_salt", "audit_seed")
     facts = [("schema_version", str(SCHEMA_VERSION)), ("epoch", "1")]
     facts += [(name, secrets.token_hex(32)) for name in names]
     connection.executemany("INSERT INTO meta VALUES (?, ?)", facts)
@@ -60,8 +60,9 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """Open a connection with the settings that the guards rely on.
 
     `recursive_triggers` makes INSERT OR REPLACE run the delete triggers; `trusted_schema` off
-    keeps a doctored file from calling functions; FULL syncs every commit to the disk. A reader's
-    page cache is small: there is one for each request thread.
+    keeps a doctored file from calling functions; `secure_delete` overwrites what is deleted; FULL
+    syncs every commit to the disk. A reader's page cache is small: there is one for each request
+    thread.
     """
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
@@ -72,6 +73,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         "foreign_keys = ON",
         "recursive_triggers = ON",
         "trusted_schema = OFF",
+        "secure_delete = ON",
         *(("query_only = ON", "cache_size = -1000") if read_only else ("cache_size = -16000",)),
     ):
         connection.execute(f"PRAGMA {pragma}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import request
 
-from . import cursors, web
+from . import access, cursors, web
 from .config import MAX_AMOUNT, PAGE_DEFAULT, PAGE_MAX
 from .problems import bad_parameter
 
@@ -120,6 +120,23 @@ def keyset(asked: Page, columns: Sequence[str]) -> tuple[str, list[Any], str]:
     sign = "<" if asked.descending else ">"
     marks = ", ".join("?" * len(columns))
     return f"({', '.join(columns)}) {sign} ({marks})", list(asked.after), order
+
+
+def confined(caller: access.Caller, owner: str, account: str) -> tuple[list[str], list[str]]:
+    """Return the conditions, and their values, that keep a list to what the caller may see.
+
+    `owner` and `account` are the columns with the owner and the account of a row.
+    """
+    conditions, values = [], []
+    if not access.sees_all(caller):
+        given = caller.objects
+        more = f" OR {account} IN ({', '.join('?' * len(given))})" if given else ""
+        conditions.append(f"({owner} = ?{more})")
+        values += [caller.user_id, *given]
+    if hidden := access.hidden_accounts(caller):
+        conditions.append(f"{account} NOT IN ({', '.join('?' * len(hidden))})")
+        values += hidden
+    return conditions, values
 
 
 def answer(

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import database, sealed
+from . import audit, database, sealed
+from .clock import SystemClock
 from .config import StartRefusedError
 
 BATCH_ROWS = 500
@@ -58,7 +59,9 @@ def rotate(path: Path) -> tuple[int, int]:
     if number > NUMBER_MAX:
         raise StartRefusedError(f"{sealed.key_path(path)}: there is no number above {max(keys)}")
     replace_keys(path, keys | {number: secrets.token_bytes(32)})
-    return number, reencrypt(path)
+    values = reencrypt(path)
+    record(path, "rotateKeys", f"key {number}")
+    return number, values
 
 
 def retire(path: Path) -> list[int]:
@@ -75,7 +78,17 @@ def retire(path: Path) -> list[int]:
             raise StartRefusedError(f"{path}: {left} values need an old key; run `keys rotate`")
         old = sorted(set(keys) - {sealed.PEPPER, newest})
         replace_keys(path, {number: keys[number] for number in (sealed.PEPPER, newest)})
+    record(path, "retireKeys", f"keys below {newest}")
     return old
+
+
+def record(path: Path, action: str, target: str) -> None:
+    """Leave an audit record of what was done at the command line."""
+    now_ms = SystemClock().now_ms()
+    with writing(path) as connection:
+        audit.append(
+            connection, audit.operator(action), target=target, outcome="done", now_ms=now_ms
+        )
 
 
 def reencrypt(path: Path) -> int:

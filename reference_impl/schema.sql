@@ -280,13 +280,19 @@ CREATE TRIGGER accounts_fixed
 BEFORE UPDATE OF seq, id, owner_id, type, currency, parent_id, root_id, depth, created_at
 ON accounts
 BEGIN SELECT raise(ABORT, 'accounts: identity, owner, currency and birth are fixed'); END;
--- Of external_ref only the encryption changes (a new key); all else is listed here.
+-- Of external_ref only the encryption changes (a new key); all else is listed here. Erasure of an
+-- owner's personal data, which takes name and metadata and leaves the rest, is the one exception.
 CREATE TRIGGER accounts_terminal
 BEFORE UPDATE OF seq, id, owner_id, type, currency, name, status, base_amount, min_balance,
   buffer_bps, withdrawal_allowed, policy_ref, parent_id, root_id, depth, merged_into_id, version,
   created_at, closed_at, metadata
 ON accounts
-WHEN OLD.status IN ('closed', 'merged')
+WHEN OLD.status IN ('closed', 'merged') AND NOT (
+  NEW.name = 'erased' AND NEW.metadata = '{}' AND NEW.external_ref IS NULL
+  AND (NEW.status, NEW.base_amount, NEW.min_balance, NEW.buffer_bps, NEW.withdrawal_allowed,
+       NEW.policy_ref, NEW.merged_into_id, NEW.closed_at)
+   IS (OLD.status, OLD.base_amount, OLD.min_balance, OLD.buffer_bps, OLD.withdrawal_allowed,
+       OLD.policy_ref, OLD.merged_into_id, OLD.closed_at))
 BEGIN SELECT raise(ABORT, 'accounts: closed and merged are terminal'); END;
 CREATE TRIGGER accounts_end_empty BEFORE UPDATE OF status ON accounts
 WHEN NEW.status IN ('closed', 'merged') AND EXISTS (

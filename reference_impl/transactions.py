@@ -152,7 +152,8 @@ def list_transactions() -> flask.Response:
     }
     asked = listing.page("listTransactions", caller.user_id, ("seq",), filters)
     with web.snapshot() as tx:
-        rows, last_seen = _matching(tx, asked, _own_accounts(tx, caller, asked))
+        seen, hidden = _own_accounts(tx, caller, asked), access.hidden_accounts(caller)
+        rows, last_seen = _matching(tx, asked, seen, hidden)
         document = listing.answer(
             asked,
             rows,
@@ -171,17 +172,22 @@ def _own_accounts(tx: web.Tx, caller: Caller, asked: listing.Page) -> list[str] 
         return None if wanted is None else [wanted]
     query = "SELECT id FROM accounts WHERE owner_id = ?"
     own = [row["id"] for row in tx.connection.execute(query, (caller.user_id,))]
+    own += [name for name in caller.objects if name not in own]
     return own if wanted is None else [wanted] if wanted in own else []
 
 
 def _matching(
-    tx: web.Tx, asked: listing.Page, accounts_seen: Sequence[str] | None
+    tx: web.Tx, asked: listing.Page, accounts_seen: Sequence[str] | None, hidden: Sequence[str]
 ) -> tuple[list[Any], int | None]:
-    """Return up to limit + 1 rows that match, and where the scan stopped if it was cut short."""
+    """Return up to limit + 1 rows that match, and where the scan stopped if it was cut short.
+
+    Transactions that touch a hidden account are left out.
+    """
     wanted = asked.filter("status")
     rows: list[Any] = []
     for count, row in enumerate(_candidates(tx, asked, accounts_seen), 1):
-        if wanted is None or views.transaction_status(row, tx.now_ms) == wanted:
+        unseen = hidden and not {row["from_account_id"], row["to_account_id"]}.isdisjoint(hidden)
+        if not unseen and wanted in {None, views.transaction_status(row, tx.now_ms)}:
             rows.append(row)
         if len(rows) > asked.limit:
             break
@@ -215,7 +221,8 @@ def _candidates(
             found.update(row["seq"] for row in tx.connection.execute(query, (account_id, *values)))
         query = (
             "SELECT t.seq FROM parties p JOIN transactions t ON t.seq = p.seq"  # noqa: S608 - marks only
-            f" WHERE p.account_id = ? AND {where} ORDER BY {order} LIMIT {SCAN_ROWS_MAX}"
+            f" WHERE p.account_id = ? AND {where} ORDER BY {order.replace('t.', 'p.')}"
+            f" LIMIT {SCAN_ROWS_MAX}"
         )
         found.update(row["seq"] for row in tx.connection.execute(query, (account_id, *values)))
     for seq in sorted(found, reverse=asked.descending):

@@ -232,7 +232,13 @@ def update_user(user_id: str) -> flask.Response:
         update(tx, user_id, body, hashed)
         return _reply(tx, caller, user_id, 200)
 
-    return web.write(caller, "updateUser", change, once=False)
+    return web.write(caller, action_of(body), change, once=False)
+
+
+def action_of(body: requests.UpdateUser) -> str:
+    """Return what the audit trail calls a change: an auditor looks for changes of rights."""
+    changed = [name for name in ("password", "roles", "status") if given(getattr(body, name))]
+    return " ".join(["updateUser", *changed])
 
 
 def check_current(shared: web.Services, user_id: str, password: str | None) -> None:

@@ -14,8 +14,10 @@ from flask import Response, current_app, g, request
 from . import (
     access,
     audit,
+    checkpoints,
     database,
     idempotency,
+    principals,
     problems,
     ratelimit,
     requests,
@@ -47,6 +49,7 @@ class Services:
     token_secret: str
     cursor_secret: bytes
     audit_salt: bytes
+    signer: checkpoints.Signer
     instance: str
     build: str
 
@@ -107,6 +110,7 @@ def caller(minimum: access.Rank, *, auditor: bool = False) -> access.Caller:
     if scheme.lower() != "bearer" or not token:
         raise Problem("token_invalid", "Send Authorization: Bearer <token>.")
     found = authenticate(token.strip())
+    access.check_scope(found)
     access.check_rank(found, minimum, auditor=auditor)
     return found
 
@@ -135,7 +139,14 @@ def authenticate(token: str) -> access.Caller:
         raise Problem("token_expired", "The session has expired; log in again.")
     roles = tuple(row["roles"].split())
     g.actor = claims.user_id
-    return access.Caller(user_id=claims.user_id, session_id=claims.session_id, roles=roles)
+    rule = request.url_rule
+    return access.Caller(
+        user_id=claims.user_id,
+        session_id=claims.session_id,
+        roles=roles,
+        scope="" if rule is None else principals.scope_of(request.method, rule.rule),
+        grants=principals.held(reader(), claims.user_id, now),
+    )
 
 
 def limit_principal(user_id: str) -> None:
@@ -234,7 +245,8 @@ def commit(act: audit.Act, scope: idempotency.Scope | None, change: Change) -> R
     def refused(connection: sqlite3.Connection, problem: Problem) -> None:
         now = shared.clock.now_ms()
         problem.audited = True
-        audit.append(connection, act, target=instance, outcome=problem.code, now_ms=now)
+        target = audit.named(shared.audit_salt, instance)
+        audit.append(connection, act, target=target, outcome=problem.code, now_ms=now)
         if scope and idempotency.is_stored(problem):
             reply = problem_reply(problem, instance=instance, trace_id=trace_id)
             idempotency.remember(connection, scope, reply, now)
@@ -245,13 +257,13 @@ def commit(act: audit.Act, scope: idempotency.Scope | None, change: Change) -> R
 def record_denied(problem: Problem) -> None:
     """Leave an audit record of an attempt that was denied before it reached the writer."""
     shared = services()
+    now, target = shared.clock.now_ms(), audit.named(shared.audit_salt, request.path)
     act = audit.Act(
         actor=g.get("actor", "-"),
-        action=f"{request.method} {request.path}",
+        action=f"{request.method} {target}",
         request_id=g.request_id,
         payload_digest="",
     )
-    now, target = shared.clock.now_ms(), request.path
 
     def run(connection: sqlite3.Connection) -> None:
         audit.append(connection, act, target=target, outcome=problem.code, now_ms=now)
