@@ -7,6 +7,7 @@ children come from.
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import flask
@@ -41,7 +42,7 @@ def list_growth_candidates() -> flask.Response:
     with web.snapshot() as tx:
         rows = _accounts(tx, asked, owner_id)
         for row in rows:
-            found += after(asked, row["seq"], candidates(tx, row, asked.filter("kind")))
+            found += islice(judged(tx, asked, row), asked.limit + 1 - len(found))
             if len(found) > asked.limit:
                 break
     document = listing.answer(asked, found, lambda item: item[0], lambda item: item[1])
@@ -50,8 +51,8 @@ def list_growth_candidates() -> flask.Response:
     return web.respond_json(document)
 
 
-LAST = 2**53 - 1
-"""A place after every candidate of an account."""
+FORK, REINVEST, MERGE, LAST = 0, 1, 2, 2**53 - 1
+"""Places of an account's candidates: a merge is at 2 + the seq of its fork; LAST is after all."""
 
 
 def _accounts(tx: web.Tx, asked: listing.Page, owner_id: str | None) -> list[Any]:
@@ -73,29 +74,29 @@ def _accounts(tx: web.Tx, asked: listing.Page, owner_id: str | None) -> list[Any
     return tx.connection.execute(query, (tx.now_ms, *values)).fetchall()
 
 
-def after(
-    asked: listing.Page, seq: int, judged: Iterable[tuple[int, Candidate]]
-) -> Iterator[tuple[list[int], Candidate]]:
-    """Yield what passes the filter and lies behind the last page; the key is (account, place)."""
-    wanted = asked.filter("eligible")
-    for place, candidate in judged:
-        if asked.after is not None and asked.after[0] == seq and place <= asked.after[1]:
-            continue
+def judged(tx: web.Tx, asked: listing.Page, row: Any) -> Iterator[tuple[list[int], Candidate]]:
+    """Yield the candidates of an account that pass the filter; the key is (account, place)."""
+    wanted, first = asked.filter("eligible"), 0
+    if asked.after is not None and asked.after[0] == row["seq"]:
+        first = asked.after[1] + 1
+    for place, candidate in candidates(tx, row, asked.filter("kind"), first):
         if wanted is None or candidate["eligible"] == (wanted == "true"):
-            yield [seq, place], candidate
+            yield [row["seq"], place], candidate
 
 
-def candidates(tx: web.Tx, row: Any, kind: str | None) -> Iterator[tuple[int, Candidate]]:
-    """Yield what an account could do: (place, candidate), places rising."""
+def candidates(
+    tx: web.Tx, row: Any, kind: str | None, first: int
+) -> Iterator[tuple[int, Candidate]]:
+    """Yield what an account could do, from a place on: (place, candidate), places rising."""
     account = standings.of(row)
-    if kind in {None, "fork"}:
-        yield 0, fork_candidate(tx, account)
-    if kind in {None, "reinvest"}:
-        yield 1, reinvest_candidate(tx, account)
+    if first <= FORK and kind in {None, "fork"}:
+        yield FORK, fork_candidate(tx, account)
+    if first <= REINVEST and kind in {None, "reinvest"}:
+        yield REINVEST, reinvest_candidate(tx, account)
     if kind in {None, "merge"}:
-        for forked in events.forks_of(tx.connection, account.id):
+        for forked in events.forks_of(tx.connection, account.id, first - MERGE):
             if found := merge_candidate(tx, account, forked):
-                yield forked.seq + 1, found
+                yield MERGE + forked.seq, found
 
 
 def fork_candidate(tx: web.Tx, account: Standing) -> Candidate:

@@ -1,7 +1,7 @@
 """Growth events: appending them, their wire form, their lists, and sums over time."""
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -152,23 +152,25 @@ def past_forks(connection: sqlite3.Connection, account_id: str, most: int | None
     )
 
 
-def forks_of(connection: sqlite3.Connection, account_id: str) -> list[Forked]:
-    """Return the forks of an account, oldest first, each as it stands now."""
+def forks_of(connection: sqlite3.Connection, account_id: str, from_seq: int) -> Iterator[Forked]:
+    """Yield the forks of an account from a seq on, oldest first, each as it stands now."""
     rows = connection.execute(
-        "SELECT * FROM growth_events WHERE account_id = ? AND kind = 'fork' ORDER BY seq",
-        (account_id,),
+        "SELECT * FROM growth_events WHERE account_id = ? AND kind = 'fork' AND seq >= ?"
+        " ORDER BY seq",
+        (account_id, from_seq),
     )
-    return [_forked(connection, row) for row in rows]
+    for row in rows:
+        yield _forked(connection, row)
 
 
 def birth_of(connection: sqlite3.Connection, account_id: str) -> Forked | None:
-    """Return the fork that an account is a child of, if it is one."""
+    """Return the fork that an account is a child of, if it is one: the first that touched it."""
     row = connection.execute(
-        "SELECT e.* FROM parties p JOIN growth_events e ON e.seq = p.seq"
-        " WHERE p.account_id = ? AND p.role = 'child'",
+        "SELECT e.*, p.role FROM parties p JOIN growth_events e ON e.seq = p.seq"
+        " WHERE p.account_id = ? ORDER BY p.seq LIMIT 1",
         (account_id,),
     ).fetchone()
-    return None if row is None else _forked(connection, row)
+    return _forked(connection, row) if row is not None and row["role"] == "child" else None
 
 
 def _forked(connection: sqlite3.Connection, row: sqlite3.Row) -> Forked:
@@ -208,7 +210,8 @@ def list_growth_events() -> flask.Response:
     conditions = [after, "e.seq >= ?"]
     values.append(asked.filter("from_seq") or 0)
     if asked.filter("kind") is not None:
-        conditions.append("e.kind = ?")
+        # The sign keeps the planner on the index of the owner where a list is confined to one.
+        conditions.append("e.kind = ?" if access.sees_all(caller) else "+e.kind = ?")
         values.append(asked.filter("kind"))
     if not access.sees_all(caller):
         conditions.append("e.owner_id = ?")
@@ -251,7 +254,7 @@ def get_growth_summary() -> flask.Response:
     query = (
         "SELECT quarter, currency, kind, count(*) AS times, sum(amount) AS total"  # noqa: S608 - marks only
         f" FROM growth_events WHERE {' AND '.join(conditions)}"
-        " GROUP BY quarter, currency, kind ORDER BY quarter, currency"
+        " GROUP BY quarter, currency, kind ORDER BY quarter, currency, kind"
     )
     return web.respond_json({"periods": tallied(web.reader().execute(query, values).fetchall())})
 

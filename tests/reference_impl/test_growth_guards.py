@@ -55,6 +55,13 @@ class Desk:
         assert self.post("/v1/transactions", deposit).status_code == 201
         return account_id
 
+    def customer(self) -> str:
+        """Make a customer and return its token."""
+        body = {"username": "customer", "password": PASSWORD, "roles": ["customer"]}
+        assert self.post("/v1/users", body).status_code == 201
+        body = {"username": "customer", "password": PASSWORD}
+        return str(self.post("/v1/auth/login", body).json["access_token"])
+
     def rows(self) -> dict[str, list[tuple[Any, ...]]]:
         with sqlite3.connect(self.path) as connection:
             return {
@@ -229,3 +236,45 @@ def test_a_period_is_reinvested_once_whatever_the_program_does(desk: Desk) -> No
             connection.execute(
                 f"INSERT INTO growth_events ({names}) SELECT {again} FROM growth_events"  # noqa: S608 - own names
             )
+
+
+def test_no_request_for_growth_scans_a_table(desk: Desk) -> None:
+    """Every statement that growth runs finds its rows by an index, whatever the book holds."""
+    parent, other = desk.funded(10_000_000), desk.funded(2_000_000, type="revenue")
+    statements: set[str] = set()
+    for connection in (desk.shared.readers.get(), desk.shared.writer._connection):
+        connection.set_trace_callback(statements.add)
+    period = events.quarter_of(desk.shared.clock.now_ms())
+    desk.post("/v1/systems", {"name": "n", "amount": {"amount": 100, "currency": "USD"}})
+    made = desk.post(f"/v1/accounts/{parent}/fork", {}).json
+    desk.post(f"/v1/accounts/{other}/reinvest", {"period": period, "all_available": True})
+    sources = [child["id"] for child in made["children"]]
+    merged = desk.post("/v1/merges", {"sources": sources, "target_id": other}).json
+    lists = [
+        f"/v1/{name}{query}"
+        for name in ("growth/events", "growth/candidates", f"accounts/{parent}/lineage")
+        for query in ("", "?sort=-seq", "?limit=1")
+    ]
+    filters = [f"?account_id={parent}", "?kind=fork", f"?kind=merge&account_id={parent}"]
+    lists += [f"/v1/growth/events{query}" for query in filters]
+    lists += [f"/v1/growth/candidates{query}" for query in filters]
+    lists += [f"/v1/growth/events/{made['event']['id']}", f"/v1/merges/{merged['id']}"]
+    lists += [f"/v1/transactions?account_id={parent}&kind=merge"]
+    users = {"customer": desk.customer(), "admin": desk.token}
+    for token in users.values():
+        for path in lists:
+            answer = desk.client.get(path, headers={"Authorization": f"Bearer {token}"})
+            assert answer.status_code in {200, 404}
+    with sqlite3.connect(f"file:{desk.path}?mode=ro", uri=True) as connection:
+        for statement in filter(of_growth, statements):
+            steps = connection.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall()
+            slow = {step[3] for step in steps if step[3].startswith("SCAN")}
+            # A list of everything is read in the order of its key, and ends at its limit.
+            assert slow <= {"SCAN CONSTANT ROW", "SCAN e"}, (statement, slow)
+            assert "SCAN e" not in slow or "ORDER BY e.seq" in statement
+
+
+def of_growth(statement: str) -> bool:
+    """Tell whether a statement reads or changes rows of growth."""
+    tables = ("growth_", "parties", "systems", "merged_into_id", "a.root_id = ")
+    return statement.startswith(("SELECT", "UPDATE")) and any(name in statement for name in tables)
