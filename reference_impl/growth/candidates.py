@@ -40,14 +40,15 @@ def list_growth_candidates() -> flask.Response:
     owner_id = None if access.sees_all(caller) else caller.user_id
     found: list[tuple[list[int], Candidate]] = []
     with web.snapshot() as tx:
-        rows = _accounts(tx, asked, owner_id)
-        for row in rows:
+        last = None
+        for seen, row in enumerate(_accounts(tx, asked, owner_id), 1):
+            last = row["seq"] if seen == SCAN_ACCOUNTS_MAX else None
             found += islice(judged(tx, asked, row), asked.limit + 1 - len(found))
             if len(found) > asked.limit:
                 break
     document = listing.answer(asked, found, lambda item: item[0], lambda item: item[1])
-    if document["next_cursor"] is None and len(rows) == SCAN_ACCOUNTS_MAX:
-        document["next_cursor"] = listing.continue_after(asked, [rows[-1]["seq"], LAST])
+    if document["next_cursor"] is None and last is not None:
+        document["next_cursor"] = listing.continue_after(asked, [last, LAST])
     return web.respond_json(document)
 
 
@@ -55,7 +56,7 @@ FORK, REINVEST, MERGE, LAST = 0, 1, 2, 2**53 - 1
 """Places of an account's candidates: a merge is at 2 + the seq of its fork; LAST is after all."""
 
 
-def _accounts(tx: web.Tx, asked: listing.Page, owner_id: str | None) -> list[Any]:
+def _accounts(tx: web.Tx, asked: listing.Page, owner_id: str | None) -> Iterator[Any]:
     """Return the accounts that a page looks at: those from where the last page ended."""
     sign, order = ("<=", "DESC") if asked.descending else (">=", "ASC")
     conditions: list[str] = ["a.status IN ('active', 'suspended')"]
@@ -71,7 +72,7 @@ def _accounts(tx: web.Tx, asked: listing.Page, owner_id: str | None) -> list[Any
         f"{views.ACCOUNTS} WHERE {' AND '.join(conditions)}"
         f" ORDER BY a.seq {order} LIMIT {SCAN_ACCOUNTS_MAX}"
     )
-    return tx.connection.execute(query, (tx.now_ms, *values)).fetchall()
+    return iter(tx.connection.execute(query, (tx.now_ms, *values)))
 
 
 def judged(tx: web.Tx, asked: listing.Page, row: Any) -> Iterator[tuple[list[int], Candidate]]:

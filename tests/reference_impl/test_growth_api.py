@@ -610,3 +610,74 @@ def test_growth_is_summed_by_quarter_and_currency(customer: Client, auditor: Cli
     assert customer.get("/v1/growth/summary?to_period=2020-Q1").body["periods"] == []
     assert customer.get("/v1/growth/summary?to_period=2020").status == 400
     assert auditor.get("/v1/growth/summary").body["periods"][-1]["forks"] >= 1
+
+
+HOSTILE = {
+    "not json": b"{",
+    "not utf-8": b'{"reason": "\xff"}',
+    "deep": b"[" * 100_000,
+    "deep member": b'{"reason": ' + b'{"a": ' * 5000 + b"1" + b"}" * 5001,
+    "repeated": b'{"mode": "policy", "mode": "policy"}',
+    "nan": b'{"amount": {"amount": NaN, "currency": "USD"}}',
+    "huge": b'{"amount": {"amount": ' + b"9" * 5000 + b', "currency": "USD"}}',
+    "over int64": b'{"amount": {"amount": 99999999999999999999, "currency": "USD"}}',
+    "exponent": b'{"amount": {"amount": 1e400, "currency": "USD"}}',
+    "fraction": b'{"amount": {"amount": 1.5, "currency": "USD"}}',
+    "surrogate": b'{"reason": "\\ud800"}',
+    "wrong type": b'{"sources": {"a": 1}, "period": 7, "policy": [], "name": null, "legs": 3}',
+    "array": b"[]",
+    "number": b"7",
+    "null": b"null",
+    "empty": b"",
+    "large": b'{"reason": "' + b"x" * 1_100_000 + b'"}',
+    "odd key": '{"\u202e\U0001f600": 1}'.encode(),
+}
+
+
+@pytest.mark.parametrize("raw", HOSTILE.values(), ids=HOSTILE.keys())
+def test_hostile_bodies_are_refused(admin: Client, raw: bytes) -> None:
+    account = admin.funded(5)
+    paths = [
+        ("POST", "/v1/systems"),
+        ("POST", f"/v1/accounts/{account['id']}/fork"),
+        ("POST", "/v1/merges"),
+        ("POST", f"/v1/accounts/{account['id']}/reinvest"),
+        ("PUT", "/v1/growth/policies/generation"),
+    ]
+    for method, path in paths:
+        headers = {"Idempotency-Key": str(uuid.uuid4()), "If-Match": '"1"'}
+        answer = admin.send(method, path, raw=raw, headers=headers)
+        assert 400 <= answer.status < 423, (path, answer.body)
+    assert read(admin, account)["balances"]["ledger"] == 5
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/growth/candidates?kind=grow",
+        "/v1/growth/candidates?eligible=yes",
+        "/v1/growth/events?from_seq=-1",
+        "/v1/growth/events?account_id=%00",
+        "/v1/growth/events?cursor=x",
+        "/v1/growth/summary?from_period=2026-Q9",
+        "/v1/growth/summary?sort=seq",
+        "/v1/growth/policies/none",
+    ],
+)
+def test_wrong_parameters_are_refused(admin: Client, path: str) -> None:
+    assert admin.get(path).status == 400
+
+
+def test_what_is_not_there_is_not_found(admin: Client) -> None:
+    lone = merge(admin, admin.funded(5), create_target={"type": "compounding"}).body
+    for path in (
+        "/v1/systems/sys_none",
+        "/v1/growth/events/gev_none",
+        "/v1/merges/gev_none",
+        "/v1/accounts/acc_none/lineage",
+    ):
+        assert admin.get(path).status == 404
+    parent = admin.funded(FORK_SURPLUS)
+    event = fork(admin, parent).body["event"]["id"]
+    assert admin.get(f"/v1/merges/{event}").status == 404
+    assert admin.get(f"/v1/merges/{lone['id']}").status == 200
