@@ -177,15 +177,26 @@ class Context:
     # -- what was expected ---------------------------------------------------------------------
 
     def fail(
-        self, message: str, *, expected: object, observed: object, on: Sequence[Reply] = ()
+        self,
+        message: str,
+        *,
+        expected: object,
+        observed: object,
+        on: Sequence[Reply] = (),
+        form_only: bool = False,
     ) -> NoReturn:
-        """End the check with a finding; `on` names the answers that show it."""
+        """End the check with a finding; `on` names the answers that show it.
+
+        `form_only` says that the answer's form is wrong and nothing is known of its effect, so that
+        the check's veto is not raised.
+        """
         raise CheckFailed(
             Finding(
                 message=message,
                 expected=_short(expected),
                 observed=_short(observed),
                 exchanges=tuple(reply.exchange_number for reply in on),
+                form_only=form_only,
             )
         )
 
@@ -217,6 +228,7 @@ class Context:
                 expected=f"{reply.operation}: a valid answer",
                 observed=f"{reply.status} {first.pointer}: {first.message}{more}",
                 on=[reply],
+                form_only=True,
             )
 
     def has_status(self, reply: Reply, expect: int | Collection[int]) -> None:
@@ -228,6 +240,7 @@ class Context:
                 expected=" or ".join(str(status) for status in sorted(wanted)),
                 observed=_answer(reply),
                 on=[reply],
+                form_only=reply.status >= 500,
             )
 
     def is_problem(self, reply: Reply, problem: str | Collection[str]) -> None:
@@ -240,6 +253,7 @@ class Context:
                 expected=" or ".join(f"{status} {code}" for code, status in sorted(wanted.items())),
                 observed=_answer(reply),
                 on=[reply],
+                form_only=reply.status >= 500,
             )
 
     def undecided(self, reason: str) -> NoReturn:

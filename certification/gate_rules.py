@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from certification.bounds import bound_meets, lower_bound
 from certification.display import display, percent
 from certification.model import DutyKind, Outcome
+from certification.outcomes import raises_veto
 from certification.profile_gates import Gate, GateKind
 from certification.results import (
     CheckResult,
@@ -220,9 +221,15 @@ def _no_waiver(_gate: Gate, facts: Facts) -> GateResult:
     )
 
 
+def _failed_on_form(score: Score) -> list[CheckResult]:
+    """Return failed checks that leave open whether the effect that they guard is there."""
+    return [r for r in score.checks if r.outcome is Outcome.FAIL and not raises_veto(r)]
+
+
 def _no_veto(_gate: Gate, facts: Facts) -> GateResult:
     active = facts.score.vetoes
-    possible = [r for r in undecided(facts.score) if r.check.veto is not None]
+    open_checks = [*undecided(facts.score), *_failed_on_form(facts.score)]
+    possible = [r for r in open_checks if r.check.veto is not None]
     observed = ", ".join(f"{veto.value} by {check}" for veto, check in active) or "none"
     if possible:
         observed += f"; {len(possible)} undecided checks could raise one"

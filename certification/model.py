@@ -165,6 +165,8 @@ class Finding:
     observed: str
     exchanges: tuple[int, ...] = ()
     """Numbers of the exchanges of the same case that show it."""
+    form_only: bool = False
+    """Only the form of an answer is wrong (schema, status 5xx, none at all): raises no veto."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

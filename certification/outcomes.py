@@ -58,6 +58,16 @@ def check_results(run: RecordedRun, profile: Profile) -> tuple[CheckResult, ...]
     return tuple(results)
 
 
+def raises_veto(result: CheckResult) -> bool:
+    """Whether a failure shows the effect that its check guards.
+
+    A check that failed on the form of an answer, or was failed by planning, says nothing of it.
+    """
+    if result.outcome is not Outcome.FAIL or result.check.fixed_outcome is not None:
+        return False
+    return not result.findings or any(not finding.form_only for finding in result.findings)
+
+
 def judge_measurement(measurement: Measurement, target: Target) -> Outcome:
     """Compare a measurement with a target: PASS or FAIL only where the whole interval says so.
 

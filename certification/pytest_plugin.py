@@ -220,6 +220,7 @@ def _result(attempts: Sequence[Attempt], observations: int) -> dict[str, Any]:
                     expected="an answer of the contract",
                     observed=f"{first.message}; again: {last.lost.message}",
                     exchanges=(last.lost.number,),
+                    form_only=True,
                 )
             ]
         elif last.outcome is Outcome.PASS:

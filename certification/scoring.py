@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from certification.errors import EvidenceError
 from certification.model import Category, DutyKind, Header, Outcome, Requirement, Severity
-from certification.outcomes import check_results, judge_measurement
+from certification.outcomes import check_results, judge_measurement, raises_veto
 from certification.results import (
     CategoryScore,
     CheckResult,
@@ -90,7 +90,7 @@ def assemble(results: tuple[CheckResult, ...], header: Header, profile: Profile)
         vetoes=tuple(
             (r.check.veto, r.check.id)
             for r in results
-            if r.outcome is Outcome.FAIL and r.check.veto is not None
+            if r.check.veto is not None and raises_veto(r)
         ),
     )
 

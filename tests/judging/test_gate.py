@@ -10,24 +10,19 @@ from certification.bounds import bound_meets, lower_bound
 from certification.display import display, headline, percent
 from certification.errors import EvidenceError
 from certification.model import (
-    Category,
     CheckId,
     Incident,
     Module,
     Outcome,
-    PlannedCheck,
-    Requirement,
     Severity,
-    Veto,
-    Waiver,
     Workaround,
 )
-from certification.profile import Profile, load_profile
-from certification.results import NOT_SELECTED, SELECTION_PASSED, GateResult, Verdict
+from certification.profile import load_profile
+from certification.results import NOT_SELECTED, SELECTION_PASSED
+from tests.judging.deciding import REGISTER, N, P, U, X, asks, checks, gates, verdict
 from tests.judging.made import (
     FOOTER,
     TARGET,
-    TODAY,
     case,
     document,
     judged,
@@ -39,42 +34,10 @@ from tests.judging.made import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    pass
+
 
 F = Fraction
-A, B = requirement("A"), requirement("B", Category.SECURITY)
-REGISTER = (A, B)
-P, X, U, N = Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.NOT_EXERCISED
-
-
-def checks(*outcomes: Outcome | None, **more: Any) -> dict[PlannedCheck, Outcome | None]:
-    """Return checks that each verify both requirements."""
-    return {
-        planned(f"functional/a/c{i}", "A", "B", **more): outcome
-        for i, outcome in enumerate(outcomes)
-    }
-
-
-def verdict(
-    rows: Mapping[PlannedCheck, Outcome | None],
-    rules: Profile | None = None,
-    register: tuple[Requirement, ...] = REGISTER,
-    **more: Any,
-) -> Verdict:
-    return judged(recorded(rules or profile(), rows, register=register, **more)).verdict
-
-
-def gates(result: Verdict, level: str) -> dict[str, GateResult]:
-    return {g.gate: g for row in result.levels if row.name == level for g in row.gates}
-
-
-def asks(*rows: dict[str, Any]) -> Profile:
-    """Return a profile whose one level asks for these gates, and for a total of at least 0."""
-    return profile(
-        coverage_min=0,
-        default_level="ONLY",
-        levels=[{"name": "ONLY", "gates": list(rows)}],
-    )
 
 
 def test_all_passed_reaches_the_best_level() -> None:
@@ -112,35 +75,6 @@ def test_every_gate_says_what_it_requires_what_was_seen_and_what_lifts_it() -> N
     assert (gate.required, gate.observed, gate.met) == ("> 0.90", "0.666", False)
     assert gate.lift == "fix functional/a/c2 (+0.3333 of the total)"
     assert gates(result, "GOOD")["pass rate"].observed == "2/3 = 0.666"
-
-
-def test_a_veto_caps_the_level_and_names_itself() -> None:
-    rows = checks(*[P] * 40, severity=Severity.LOW)
-    veto = planned("functional/a/v", "A", severity=Severity.LOW, veto=Veto.DOUBLE_SPEND)
-    rules = profile(
-        levels=[{"name": "GOOD", "gates": [{"kind": "total", "op": ">", "value": "9/10"}]}]
-    )
-    assert verdict({**rows, veto: P}, rules).level == "GOOD"
-    result = verdict({**rows, veto: X}, rules)
-    assert (result.level, result.exit_code) == ("BAD", 1)
-    assert result.vetoes == ((Veto.DOUBLE_SPEND, "functional/a/v"),)
-
-
-def test_a_veto_is_certain_even_where_the_coverage_is_too_thin() -> None:
-    rows = checks(*[N] * 9, severity=Severity.LOW)
-    assert verdict(rows).level == "INCONCLUSIVE"
-    assert "coverage 0.0 % is below" in verdict(rows).inconclusive[0]
-    assert verdict(rows).exit_code == 3
-    veto = planned("functional/a/v", "A", severity=Severity.LOW, veto=Veto.DOUBLE_SPEND)
-    result = verdict({**rows, veto: X})
-    assert (result.level, result.exit_code, result.inconclusive) == ("BAD", 1, ())
-
-
-def test_an_undecided_check_that_guards_a_veto_blocks_the_gate_no_veto() -> None:
-    veto = planned("functional/a/v", "A", severity=Severity.LOW, veto=Veto.DOUBLE_SPEND)
-    result = verdict({**checks(*[P] * 40), veto: N})
-    assert result.level == "BAD"
-    assert gates(result, "FAIR")["no veto"].lift == "decide functional/a/v"
 
 
 def test_defect_gates_count_undecided_checks_in_the_worst_case() -> None:
@@ -328,66 +262,6 @@ def test_a_partial_run_in_which_nothing_passed_reached_nothing() -> None:
 
 
 # Waivers
-
-
-def waiver(check: str, expires: str = "2026-12-31") -> Waiver:
-    return Waiver(check=CheckId(check), reason="r", owner="o", ticket="T-1", expires=expires)
-
-
-def test_a_waived_failure_counts_as_a_failure() -> None:
-    rows = checks(P, P, X)
-    plain, waived = verdict(rows), verdict(rows, waivers=(waiver("functional/a/c2"),))
-    assert (waived.level, waived.waiver_faults) == (plain.level, ())
-    assert not gates(waived, "BEST")["no waiver"].met
-
-
-@pytest.mark.parametrize(
-    ("held", "fault"),
-    [
-        (waiver("functional/a/c0"), "stale: the check passes"),
-        (waiver("functional/a/gone"), "stale: no such check is planned"),
-        (waiver("functional/a/c39", expires="2026-02-28"), "expired on 2026-02-28"),
-    ],
-)
-def test_a_stale_or_expired_waiver_fails_the_run(held: Waiver, fault: str) -> None:
-    result = verdict(checks(*[P] * 39, X), waivers=(held,))
-    assert fault in result.waiver_faults[0]
-    assert (result.level, result.reached, result.exit_code) == ("GOOD", False, 1)
-
-
-def test_a_waiver_holds_on_its_last_day() -> None:
-    held = waiver("functional/a/c39", expires=TODAY.isoformat())
-    assert verdict(checks(*[P] * 39, X), waivers=(held,)).exit_code == 0
-
-
-# Fixes
-
-
-def test_fixes_name_failures_first_then_what_is_undecided_most_gain_first() -> None:
-    rows = {
-        planned("functional/a/low", "A", severity=Severity.LOW): X,
-        planned("functional/a/high", "A", severity=Severity.HIGH): X,
-        planned("security/b/unknown", "B"): U,
-        planned("security/b/good", "B"): P,
-    }
-    judgement = judged(recorded(profile(), rows, register=REGISTER))
-    fixes = judgement.verdict.fixes
-    assert [f.check for f in fixes] == [
-        "functional/a/high",
-        "functional/a/low",
-        "security/b/unknown",
-    ]
-    assert fixes[0].gain == F(3, 5) * F(4, 5)
-    assert fixes[0].total_after == judgement.score.total.lower + fixes[0].gain
-    assert fixes[0].level_after == "FAIR"
-    assert fixes[0].title == "functional/a/high is broken"
-    for fix, row in zip(fixes, ("high", "low"), strict=False):
-        lost = next(r.lost_total for r in judgement.score.checks if r.check.id.endswith(row))
-        assert fix.gain == lost
-
-
-def test_the_list_of_fixes_is_bounded() -> None:
-    assert len(verdict(checks(*[X] * 40)).fixes) == 25
 
 
 def test_a_level_that_the_profile_does_not_know_is_refused_or_replaced() -> None:
