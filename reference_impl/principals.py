@@ -41,9 +41,15 @@ SCOPES = (
     "grants:read",
 )
 """Scopes that a grant may name."""
-OBJECT_SCOPES = SCOPES[:4]
+OBJECT_SCOPES = SCOPES[:7]
 """Scopes that a grant may bind to one account."""
-OWNER_SCOPES = ("accounts:read", "transactions:read", "transactions:write")
+OWNER_SCOPES = (
+    "accounts:read",
+    "transactions:read",
+    "transactions:write",
+    "growth:read",
+    "analytics:read",
+)
 """Scopes that the owner of an account may give to others."""
 
 

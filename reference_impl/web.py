@@ -127,7 +127,8 @@ def authenticate(token: str) -> access.Caller:
     row = (
         reader()
         .execute(
-            "SELECT s.expires_at, s.ended_at, u.roles, u.status FROM sessions s"
+            "SELECT s.expires_at, s.ended_at, u.roles, u.status,"
+            " EXISTS (SELECT 1 FROM grants WHERE principal_id = u.id) AS granted FROM sessions s"
             " JOIN users u ON u.id = s.user_id WHERE s.id = ? AND u.id = ?",
             (claims.session_id, claims.user_id),
         )
@@ -145,7 +146,7 @@ def authenticate(token: str) -> access.Caller:
         session_id=claims.session_id,
         roles=roles,
         scope="" if rule is None else principals.scope_of(request.method, rule.rule),
-        grants=principals.held(reader(), claims.user_id, now),
+        grants=principals.held(reader(), claims.user_id, now) if row["granted"] else (),
     )
 
 

@@ -270,3 +270,32 @@ def test_grants_are_read_by_an_index(desk: Desk) -> None:
     assert [row["detail"] for row in plan] == [
         "SEARCH grants USING INDEX grants_by_principal (principal_id=?)"
     ]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"principal_id": NaN, "scope": "accounts:read"}',
+        b'{"principal_id": "u", "principal_id": "v", "scope": "accounts:read"}',
+        b'{"principal_id": 1e400, "scope": "accounts:read"}',
+        b'{"principal_id": "u", "scope": ["accounts:read"]}',
+        b'{"principal_id": "u", "scope": "accounts:read", "effect": null}',
+        b'{"principal_id": "u", "scope": "accounts:read", "roles": ["admin"]}',
+        b'{"principal_id": "u", "scope": "accounts:read", "expires_at": "2027-02-30T00:00:00Z"}',
+        b'{"principal_id": "u", "scope": "accounts:read", "expires_at": "9999-12-31T23:59:60Z"}',
+        b'{"principal_id": "\\ud800", "scope": "accounts:read"}',
+        b'{"principal_id": "u", "scope": "accounts:read", "x": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+        b"\xff\xfe",
+    ],
+)
+def test_a_malformed_grant_is_refused(desk: Desk, raw: bytes) -> None:
+    headers = {"Authorization": f"Bearer {desk.token}", "Idempotency-Key": "0123456789abcdef"}
+    answer = desk.app.test_client().post(
+        "/v1/grants", data=raw, headers=headers, content_type="application/json"
+    )
+    assert answer.status_code == 400, answer.data
+    assert answer.json["code"] in {"malformed_json", "validation_failed"}
