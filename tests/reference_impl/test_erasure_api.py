@@ -1,7 +1,8 @@
 """Erasure and retention: what names a person leaves rows and files, not journal and audit."""
 
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -198,3 +199,46 @@ def test_retention_from_the_command_line(desk: Desk, tmp_path: Path) -> None:
     assert (missing.exit_code, "there is no database" in missing.output) == (2, True)
     wrong = CliRunner().invoke(main, [*base, str(desk.database), "--grants-days", "0"])
     assert wrong.exit_code == 2
+
+
+def test_a_busy_server_of_two_processes_leaves_no_trace_either(
+    tmp_path: Path,
+    make_database: Callable[[Path], Path],
+    run_server: Callable[..., Any],
+    log_in_as: Callable[..., Any],
+    admin_password: str,
+) -> None:
+    path = make_database(tmp_path / "book.db")
+    server = run_server(path)
+    admin = log_in_as(server.port, "admin", admin_password)
+    people = []
+    for number in range(40):
+        name = f"traceable-person-{number:03d}"
+        body = {"username": name, "password": "a long enough password", "roles": ["customer"]}
+        answer = admin.post("/v1/users", {**body, "legal_name": name})
+        people.append((answer.body["id"], name))
+    stop = threading.Event()
+
+    def work() -> None:
+        busy = log_in_as(server.port, "admin", admin_password)
+        account = busy.account()
+        while not stop.is_set():
+            busy.book("deposit", 1, to_account_id=account["id"])
+            busy.get("/v1/transactions?limit=200")
+
+    workers = [threading.Thread(target=work) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    try:
+        for user_id, _ in people[::4]:
+            path_of_data = f"/v1/users/{user_id}/personal-data"
+            erased = admin.send("DELETE", path_of_data, headers={"If-Match": '"1"'})
+            assert erased.status == 204, erased.body
+            left = path.read_bytes() + Path(f"{path}-wal").read_bytes()
+            assert dict(people)[user_id].encode() not in left
+    finally:
+        stop.set()
+        for worker in workers:
+            worker.join()
+    assert server.stop() == 0
+    assert people[1][1].encode() in path.read_bytes()
