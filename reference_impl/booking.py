@@ -145,9 +145,11 @@ def need_transaction(tx: web.Tx, caller: Caller, transaction_id: str) -> Any:
     if row is None:
         raise access.not_found(f"transaction {transaction_id}")
     owners = owner_ids(tx.connection, (row["from_account_id"], row["to_account_id"]))
-    owners += journal.party_owners(tx.connection, row["seq"])
+    parties = journal.parties(tx.connection, row["seq"])
+    owners += [owner_id for _, owner_id in parties]
     named = [row["from_account_id"], row["to_account_id"]]
     touched = [name for name in named if name is not None]
+    touched += [account_id for account_id, _ in parties]
     access.check_visible(caller, f"transaction {transaction_id}", *owners, objects=touched)
     return row
 

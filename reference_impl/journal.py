@@ -116,14 +116,14 @@ def own_bucket(
     return _bucket(row)
 
 
-def party_owners(connection: sqlite3.Connection, seq: int) -> list[str]:
-    """Return the owners of the accounts that growth touched beyond from and to."""
+def parties(connection: sqlite3.Connection, seq: int) -> list[tuple[str, str]]:
+    """Return (account, owner) of everyone whom growth touched in a transaction."""
     rows = connection.execute(
-        "SELECT DISTINCT a.owner_id FROM parties p JOIN accounts a ON a.id = p.account_id"
+        "SELECT a.id, a.owner_id FROM parties p JOIN accounts a ON a.id = p.account_id"
         " WHERE p.seq = ?",
         (seq,),
     )
-    return [row["owner_id"] for row in rows]
+    return [(row["id"], row["owner_id"]) for row in rows]
 
 
 def tip(connection: sqlite3.Connection) -> int:

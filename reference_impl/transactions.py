@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import flask
 
-from . import access, accounts, booking, idempotency, listing, requests, views, web
+from . import access, accounts, booking, idempotency, journal, listing, requests, views, web
 from .access import Caller, Rank
 from .problems import Problem
 
@@ -28,9 +28,10 @@ SCAN_ROWS_MAX = 5000
 _ENTRIES = """
 SELECT l.seq, l.line_no, l.amount, l.balance_after, b.kind AS bucket, b.currency,
        t.id AS transaction_id, t.kind, t.effective_at, coalesce(c.closed_at, t.recorded_at)
-       AS recorded_at
+       AS recorded_at, o.id AS reverses_id
 FROM lines l JOIN buckets b ON b.id = l.bucket_id
 JOIN transactions t ON t.seq = l.transaction_seq
+LEFT JOIN transactions o ON o.seq = t.reverses_seq
 LEFT JOIN closings c ON c.hold_seq = l.closing_seq
 """
 
@@ -186,7 +187,7 @@ def _matching(
     wanted = asked.filter("status")
     rows: list[Any] = []
     for count, row in enumerate(_candidates(tx, asked, accounts_seen), 1):
-        unseen = hidden and not {row["from_account_id"], row["to_account_id"]}.isdisjoint(hidden)
+        unseen = hidden and not _touched(tx, row).isdisjoint(hidden)
         if not unseen and wanted in {None, views.transaction_status(row, tx.now_ms)}:
             rows.append(row)
         if len(rows) > asked.limit:
@@ -194,6 +195,12 @@ def _matching(
         if count == SCAN_ROWS_MAX:
             return rows, int(row["seq"])
     return rows, None
+
+
+def _touched(tx: web.Tx, row: Any) -> set[str | None]:
+    """Return the accounts that a transaction names or that growth touched in it."""
+    parties = {account_id for account_id, _ in journal.parties(tx.connection, row["seq"])}
+    return {row["from_account_id"], row["to_account_id"], *parties}
 
 
 def _candidates(

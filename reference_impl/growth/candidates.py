@@ -12,7 +12,7 @@ from typing import Any
 
 import flask
 
-from reference_impl import access, listing, views, web
+from reference_impl import listing, views, web
 from reference_impl.access import Rank
 from reference_impl.problems import Problem
 
@@ -37,11 +37,11 @@ def list_growth_candidates() -> flask.Response:
         "eligible": listing.one_of("true", "false"),
     }
     asked = listing.page("listGrowthCandidates", caller.user_id, ("seq",), filters)
-    owner_id = None if access.sees_all(caller) else caller.user_id
+    confined = listing.confined(caller, "a.owner_id", "a.id")
     found: list[tuple[list[int], Candidate]] = []
     with web.snapshot() as tx:
         last = None
-        for seen, row in enumerate(_accounts(tx, asked, owner_id), 1):
+        for seen, row in enumerate(_accounts(tx, asked, confined), 1):
             last = row["seq"] if seen == SCAN_ACCOUNTS_MAX else None
             found += islice(judged(tx, asked, row), asked.limit + 1 - len(found))
             if len(found) > asked.limit:
@@ -56,18 +56,20 @@ FORK, REINVEST, MERGE, LAST = 0, 1, 2, 2**53 - 1
 """Places of an account's candidates: a merge is at 2 + the seq of its fork; LAST is after all."""
 
 
-def _accounts(tx: web.Tx, asked: listing.Page, owner_id: str | None) -> Iterator[Any]:
+def _accounts(
+    tx: web.Tx, asked: listing.Page, confined: tuple[list[str], list[str]]
+) -> Iterator[Any]:
     """Return the accounts that a page looks at: those from where the last page ended."""
     sign, order = ("<=", "DESC") if asked.descending else (">=", "ASC")
-    conditions: list[str] = ["a.status IN ('active', 'suspended')"]
-    values: list[Any] = []
+    only, names = confined
+    conditions = ["a.status IN ('active', 'suspended')", *only]
+    values: list[Any] = [*names]
     if asked.after is not None:
         conditions.append(f"a.seq {sign} ?")
         values.append(asked.after[0])
-    for column, wanted in (("id", asked.filter("account_id")), ("owner_id", owner_id)):
-        if wanted is not None:
-            conditions.append(f"a.{column} = ?")
-            values.append(wanted)
+    if asked.filter("account_id") is not None:
+        conditions.append("a.id = ?")
+        values.append(asked.filter("account_id"))
     query = (
         f"{views.ACCOUNTS} WHERE {' AND '.join(conditions)}"
         f" ORDER BY a.seq {order} LIMIT {SCAN_ACCOUNTS_MAX}"

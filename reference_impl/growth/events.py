@@ -135,7 +135,8 @@ def need_row(tx: web.Tx, caller: Caller, event_id: str, kinds: Sequence[str] = K
     row = row_of(tx.connection, event_id)
     if row is None or row["kind"] not in kinds:
         raise access.not_found(f"growth event {event_id}")
-    access.check_visible(caller, f"growth event {event_id}", row["owner_id"])
+    touched = [row["account_id"]]
+    access.check_visible(caller, f"growth event {event_id}", row["owner_id"], objects=touched)
     return row
 
 
@@ -213,9 +214,9 @@ def list_growth_events() -> flask.Response:
         # The sign keeps the planner on the index of the owner where a list is confined to one.
         conditions.append("e.kind = ?" if access.sees_all(caller) else "+e.kind = ?")
         values.append(asked.filter("kind"))
-    if not access.sees_all(caller):
-        conditions.append("e.owner_id = ?")
-        values.append(caller.user_id)
+    only, names = listing.confined(caller, "e.owner_id", "e.account_id")
+    conditions += only
+    values += names
     source = _EVENTS
     if asked.filter("account_id") is not None:
         source += " JOIN parties p ON p.seq = e.seq"
@@ -247,10 +248,12 @@ def get_growth_summary() -> flask.Response:
     )
     conditions = ["quarter BETWEEN ? AND ?"]
     values = [asked.get("from_period", "0000-Q1"), asked.get("to_period", "9999-Q4")]
-    owners = {asked.get("owner_id"), None if access.sees_all(caller) else caller.user_id} - {None}
-    for owner_id in sorted(owner for owner in owners if owner is not None):
+    if "owner_id" in asked:
         conditions.append("owner_id = ?")
-        values.append(owner_id)
+        values.append(asked["owner_id"])
+    only, names = listing.confined(caller, "owner_id", "account_id")
+    conditions += only
+    values += names
     query = (
         "SELECT quarter, currency, kind, count(*) AS times, sum(amount) AS total"  # noqa: S608 - marks only
         f" FROM growth_events WHERE {' AND '.join(conditions)}"

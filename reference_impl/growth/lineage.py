@@ -7,7 +7,7 @@ from typing import Any
 
 import flask
 
-from reference_impl import access, accounts, listing, web
+from reference_impl import accounts, listing, web
 from reference_impl.access import Rank
 
 blueprint = flask.Blueprint("growth_lineage", __name__)
@@ -101,9 +101,9 @@ def get_lineage(account_id: str) -> flask.Response:
         after, values, order = listing.keyset(asked, ("a.seq",))
         conditions = ["a.root_id = ?", after]
         values = [root_id, *values]
-        if not access.sees_all(caller):
-            conditions.append("a.owner_id = ?")
-            values.append(caller.user_id)
+        only, names = listing.confined(caller, "a.owner_id", "a.id")
+        conditions += only
+        values += names
         query = (
             f"SELECT a.* FROM accounts a WHERE {' AND '.join(conditions)}"  # noqa: S608 - marks only
             f" ORDER BY {order} LIMIT {asked.limit + 1}"

@@ -100,5 +100,5 @@ def need(tx: web.Tx, caller: Caller, account_id: str) -> Standing:
 
 def check_may_grow(caller: Caller, standing: Standing) -> None:
     """Refuse (403) growth of another owner's account below manager."""
-    if not access.owns(caller, standing.account.owner_id):
+    if not access.acts_for(caller, [standing.account.owner_id], [standing.id]):
         access.check_rank(caller, Rank.MANAGER)

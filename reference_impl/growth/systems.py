@@ -24,7 +24,7 @@ def open_system() -> flask.Response:
     body = web.body(bodies.OpenSystem)
     bodies.check_system(body)
     owner_id = given(body.owner_id) or caller.user_id
-    if owner_id != caller.user_id:
+    if owner_id != caller.user_id or caller.service:
         access.check_rank(caller, Rank.OPERATOR)
 
     def change(tx: web.Tx) -> idempotency.Reply:

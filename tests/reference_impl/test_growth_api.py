@@ -681,3 +681,33 @@ def test_what_is_not_there_is_not_found(admin: Client) -> None:
     event = fork(admin, parent).body["event"]["id"]
     assert admin.get(f"/v1/merges/{event}").status == 404
     assert admin.get(f"/v1/merges/{lone['id']}").status == 200
+
+
+def test_grants_hide_and_open_growth(
+    customer: Client, admin: Client, new_client: Callable[..., Client]
+) -> None:
+    parent, one, two = family(customer)
+    merged = merge(customer, one, **into(two)).body
+    machine = new_client("service")
+    assert machine.get("/v1/growth/events").code == "forbidden"
+    give = {"principal_id": machine.user_id, "scope": "growth:read"}
+    assert admin.post("/v1/grants", give).status == 201
+    path = f"/v1/growth/events?account_id={parent['id']}"
+    assert [event["kind"] for event in machine.get(path).body["data"]] == ["fork"]
+    assert fork(machine, parent).code == "forbidden"
+    take = {
+        "principal_id": customer.user_id,
+        "scope": "accounts:read",
+        "effect": "deny",
+        "object_id": two["id"],
+    }
+    assert admin.post("/v1/grants", take).status == 201
+    assert customer.get(f"/v1/merges/{merged['id']}").status == 404
+    assert customer.get(f"/v1/transactions/{merged['event']['transaction_id']}").status == 404
+    assert [e["kind"] for e in customer.get("/v1/growth/events").body["data"]] == ["fork"]
+    seen = {item["account_id"] for item in customer.get("/v1/growth/candidates").body["data"]}
+    assert seen == {parent["id"]}
+    nodes = customer.get(f"/v1/accounts/{parent['id']}/lineage").body["data"]
+    assert {node["account_id"] for node in nodes} == {parent["id"], one["id"]}
+    kinds = [t["kind"] for t in customer.get("/v1/transactions").body["data"]]
+    assert kinds == ["deposit"]
