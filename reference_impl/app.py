@@ -29,6 +29,8 @@ from . import (
     mfa,
     passwords,
     ratelimit,
+    reports,
+    reports_builder,
     sealed,
     sessions,
     transactions,
@@ -36,6 +38,7 @@ from . import (
     web,
     writer,
 )
+from .analytics import resources as analytics
 from .clock import Clock, SystemClock
 from .growth import resources as growth
 from .problems import Problem
@@ -48,11 +51,12 @@ PARTS = (
     grants,
     health,
     mfa,
+    reports,
     sessions,
     transactions,
     users,
 )
-"""Modules with a blueprint; growth brings its own."""
+"""Modules with a blueprint; analytics and growth bring their own."""
 RUNTIME_DIR = "ALLUSE_RUNTIME_DIR"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -89,8 +93,9 @@ def create_app(settings: config.Settings | None = None, clock: Clock | None = No
     app.register_error_handler(Exception, on_defect)
     for part in PARTS:
         app.register_blueprint(part.blueprint)
-    for blueprint in growth.BLUEPRINTS:
+    for blueprint in (analytics.blueprint, *growth.BLUEPRINTS):
         app.register_blueprint(blueprint)
+    reports_builder.install(app)
     register_instance(shared.instance)
     return app
 

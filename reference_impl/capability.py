@@ -34,6 +34,7 @@ NOT_BUILT = (
 MODULES = (
     {"id": "core", "version": CONTRACT_VERSION, "level": "full"},
     {"id": "growth", "version": CONTRACT_VERSION, "level": "full"},
+    {"id": "analytics", "version": CONTRACT_VERSION, "level": "full"},
     {
         "id": "operations",
         "version": CONTRACT_VERSION,

@@ -3,7 +3,7 @@
 import os
 import re
 
-PATTERN = re.compile(r"^(acc|txn|usr|ses|gev|sys)_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+PATTERN = re.compile(r"^(acc|txn|usr|ses|gev|sys|rpt)_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 
 
 def new_id(prefix: str, now_ms: int) -> str:

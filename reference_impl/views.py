@@ -216,6 +216,7 @@ def entry(row: sqlite3.Row) -> dict[str, Any]:
         "running_balance": row["balance_after"],
         "effective_at": text(row["effective_at"]),
         "recorded_at": text(row["recorded_at"]),
+        "reverses_id": row["reverses_id"],
     }
 
 

@@ -72,6 +72,9 @@ OPERATIONS = {
 """Final ones of the module operations; the others are drafts."""
 
 
+ANALYTICS = {"getAnalytics", "getSystemAnalytics", "createReport", "getReport", "exportReport"}
+
+
 def test_the_document_is_valid_openapi() -> None:
     base_uri = files("certification.contract").joinpath("openapi.yaml")
     validator = OpenAPIV31SpecValidator(read_document(), base_uri=f"file://{base_uri}")
@@ -186,12 +189,13 @@ def test_every_rule_has_a_mutation() -> None:
     assert {rule for rule, _ in MUTATIONS} == set(RULE_NAMES)
 
 
-def test_core_and_growth_are_there_and_not_drafts() -> None:
+def test_core_growth_and_analytics_are_there_and_not_drafts() -> None:
     operations = load_contract().operations.values()
     assert {item.id for item in operations if item.module == "core"} == CORE
     assert {item.id for item in operations if item.module == "growth"} == GROWTH
+    assert {item.id for item in operations if item.module == "analytics"} == ANALYTICS
     final = {item.id for item in operations if not item.draft}
-    assert final == CORE | GROWTH | OPERATIONS
+    assert final == CORE | GROWTH | ANALYTICS | OPERATIONS
 
 
 def test_operations_carry_what_the_document_says() -> None:
