@@ -25,6 +25,7 @@ SETS = 2048
 WAYS = 8
 _SET = struct.Struct(f"={2 * WAYS}Q")
 """Of each place the key's hash, then of each place the instant in microseconds."""
+_NUMBER = struct.Struct("=Q")
 _HASH_BYTES = 8
 
 
@@ -93,20 +94,22 @@ class Limits:
         with self._lock:  # the file's lock belongs to the process, not to a thread
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
             try:
-                values = list(_SET.unpack_from(self._buckets, offset))
+                values = _SET.unpack_from(self._buckets, offset)
                 place = _place(values, key)
-                full_at_us = values[WAYS + place] if values[place] == key else 0
-                after, wait_us = advance(full_at_us, now_us, rate)
-                values[place], values[WAYS + place] = key, after
-                _SET.pack_into(self._buckets, offset, *values)
+                known = values[place] == key
+                after, wait_us = advance(values[WAYS + place] if known else 0, now_us, rate)
+                _NUMBER.pack_into(self._buckets, offset + (WAYS + place) * _NUMBER.size, after)
+                if not known:
+                    _NUMBER.pack_into(self._buckets, offset + place * _NUMBER.size, key)
             finally:
                 fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         return wait_us
 
 
-def _place(values: list[int], key: int) -> int:
+def _place(values: tuple[int, ...], key: int) -> int:
     """Return where the key stands in its set, or the place that it takes over."""
-    if key in values[:WAYS]:
-        return values.index(key, 0, WAYS)
+    keys = values[:WAYS]
+    if key in keys:
+        return keys.index(key)
     instants = values[WAYS:]
     return instants.index(min(instants))

@@ -236,3 +236,35 @@ def test_the_admin_is_not_spared(desk: Desk) -> None:
     answer = desk.other().try_login("admin", ADMIN_PASSWORD)
     assert answer.json["mfa_required"] is True
     assert verify(desk, answer.json["challenge"], desk.code(secret)).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/auth/login", VERIFY, ENROLL, DISABLE])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"code": NaN}',
+        b'{"code": 1e400}',
+        b'{"code": "123456", "code": "123456"}',
+        b'{"method": "totp", "code": "\xff"}',
+        b'{"challenge": "\\ud800", "code": "123456"}',
+        b'{"challenge": {}, "code": []}',
+        b'{"username": "\\u0000\\u202e", "password": ""}',
+        b'{"username": "a", "password": "b", "admin": true}',
+        b"[" * 50_000,
+        b'{"code": "' + b"1" * 100_000 + b'"}',
+    ],
+)
+def test_a_hostile_body_is_a_problem_of_its_sender(user: Desk, path: str, raw: bytes) -> None:
+    answer = user.app.test_client().post(
+        path,
+        data=raw,
+        headers={"Authorization": f"Bearer {user.token}"},
+        content_type="application/json",
+        environ_base={"REMOTE_ADDR": user.source},
+    )
+    assert answer.status_code == 400
+    assert answer.json["code"] in {"malformed_json", "validation_failed"}
