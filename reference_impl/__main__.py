@@ -135,7 +135,7 @@ def retire(database: Path) -> None:
     "--port", default=0, show_default=True, type=click.IntRange(0, 65535), help="0: free."
 )
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
-@click.option("--threads", default=16, show_default=True, type=click.IntRange(1, 512))
+@click.option("--threads", default=32, show_default=True, type=click.IntRange(1, 512))
 @click.option(
     "--log-level",
     default="warning",

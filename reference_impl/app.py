@@ -32,6 +32,7 @@ from . import (
     reports,
     reports_builder,
     sealed,
+    serving,
     sessions,
     transactions,
     users,
@@ -111,7 +112,10 @@ def build_services(settings: config.Settings, clock: Clock) -> web.Services:
         clock=clock,
         readers=readers,
         writer=writer.Writer(
-            settings.database, queue_size=settings.queue_size, wait_s=settings.write_wait_s
+            settings.database,
+            queue_size=settings.queue_size,
+            wait_s=settings.write_wait_s,
+            on_lost_disk=serving.leave,
         ),
         passwords=passwords.Passwords(wait_s=settings.password_wait_s),
         sealer=sealed.Sealer(settings.database),

@@ -57,7 +57,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 0
     workers: int = 2
-    threads: int = 16
+    threads: int = 32
     log_level: str = "warning"
     queue_size: int = 512
     """Writes that may wait in one process; the next one is answered 503 `busy`."""

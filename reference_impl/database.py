@@ -61,8 +61,8 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 
     `recursive_triggers` makes INSERT OR REPLACE run the delete triggers; `trusted_schema` off
     keeps a doctored file from calling functions; `secure_delete` overwrites what is deleted; FULL
-    syncs every commit to the disk. A reader's page cache is small: there is one for each request
-    thread.
+    syncs every commit to the disk; what a savepoint may have to undo stays in memory instead of a
+    temporary file. A reader's page cache is small: there is one for each request thread.
     """
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
@@ -70,6 +70,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         f"busy_timeout = {BUSY_TIMEOUT_MS}",
         "journal_mode = WAL",
         "synchronous = FULL",
+        "temp_store = MEMORY",
         "foreign_keys = ON",
         "recursive_triggers = ON",
         "trusted_schema = OFF",

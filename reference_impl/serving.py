@@ -12,6 +12,7 @@ whose write end only the supervisor has: when that dies, in whatever way, the gr
 import contextlib
 import http.client
 import json
+import logging
 import os
 import shutil
 import signal
@@ -30,7 +31,11 @@ from .config import Settings, StartRefusedError, from_environment
 
 DEFAULT_FACTORY = "reference_impl.app:create_app"
 RUNTIME_DIR = "ALLUSE_RUNTIME_DIR"
+DISK_LOST = "disk-lost"
+"""Note in the runtime directory: a worker ended because a sync failed."""
+LEAVE_S = 0.2
 FACTORY = "ALLUSE_FACTORY"
+_log = logging.getLogger(__name__)
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 START_TIMEOUT_S = 20.0
@@ -279,9 +284,37 @@ def load_app() -> Any:
     """Import the factory that the environment names and call it (in a worker)."""
     import importlib
 
-    logs.configure(from_environment().log_level)
+    settings = from_environment()
+    logs.configure(settings.log_level)
+    check_after_loss(settings.database)
     module, _, name = os.environ[FACTORY].partition(":")
     return getattr(importlib.import_module(module), name)()
+
+
+def leave() -> None:
+    """End this worker after its disk failed; its successor checks the whole file.
+
+    Requests that are being answered get a moment. Without a server around it, do nothing.
+    """
+    folder = os.environ.get(RUNTIME_DIR)
+    if not folder:
+        return
+    Path(folder, DISK_LOST).touch()
+    _log.error("a sync of the database failed: this worker ends")
+    time.sleep(LEAVE_S)
+    os._exit(1)
+
+
+def check_after_loss(database_file: Path) -> None:
+    """Look at the whole file if a worker before this one ended because of the disk.
+
+    Raises StartRefusedError if it is damaged: the worker does not come up.
+    """
+    note = Path(os.environ.get(RUNTIME_DIR, ""), DISK_LOST)
+    if note.is_file():
+        database.check(database_file)
+        _log.warning("the database is whole after a failed sync; serving again")
+        note.unlink(missing_ok=True)
 
 
 def end_with(lifeline: int) -> None:

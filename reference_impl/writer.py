@@ -1,8 +1,11 @@
 """The one writer of this process: drains a bounded queue and commits many requests at once.
 
-One thread and one connection write. Each job runs inside its own savepoint, so a refusal or a
-bug in one leaves its neighbours alone; nobody is answered before COMMIT has returned. Processes
-take turns by a file lock around BEGIN..COMMIT, which is fair where SQLite's own retrying is not.
+One thread and one connection write. A refusal or a bug in one job is undone alone and leaves its
+neighbours as they are; nobody is answered before COMMIT has returned. Processes take turns by a
+file lock around BEGIN..COMMIT, which is fair where SQLite's own retrying is not.
+
+After a sync that failed nobody knows what is on the disk, and asking again would be told that all
+is well: so the process must end, and the next one looks at the whole file before it serves.
 """
 
 import fcntl
@@ -19,6 +22,15 @@ from . import database
 from .problems import Problem
 
 BATCH_MAX = 256
+LOST_DISK = frozenset(
+    {
+        sqlite3.SQLITE_IOERR_FSYNC,
+        sqlite3.SQLITE_IOERR_DIR_FSYNC,
+        sqlite3.SQLITE_IOERR_CLOSE,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+    }
+)
 
 T = TypeVar("T")
 Action = Callable[[sqlite3.Connection], T]
@@ -58,8 +70,19 @@ class Job(Generic[T]):
 class Writer:
     """Applies jobs in batches; `submit` blocks until the commit, in bounded time."""
 
-    def __init__(self, path: Path, *, queue_size: int, wait_s: float) -> None:
-        """Open the write connection and the lock file, and start the thread."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        queue_size: int,
+        wait_s: float,
+        on_lost_disk: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Open the write connection and the lock file, and start the thread.
+
+        `on_lost_disk` is called when a sync has failed and its requests are answered.
+        """
+        self._on_lost_disk = on_lost_disk
         self._queue: queue.Queue[Job[object] | None] = queue.Queue(queue_size)
         self._wait_s = wait_s
         self._connection = database.connect(path)
@@ -119,16 +142,17 @@ class Writer:
 
     def _commit(self, jobs: list[Job[object]]) -> None:
         taken: list[Job[object]] = []
+        lost = False
         try:
             with locked(self._gate.fileno()):
                 self._connection.execute("BEGIN IMMEDIATE")
                 # Only now: who gave up while another process had its turn is not served.
                 taken += [job for job in jobs if job.claim()]
-                for job in taken:
-                    apply(self._connection, job)
+                self._apply_all(taken)
                 self._connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - the writer outlives whatever fails in a batch
             _log.warning("commit failed: %s", error)
+            lost = is_lost_disk(error)
             self._undo()
             taken += [job for job in jobs if job.claim()]
             for job in taken:
@@ -136,6 +160,21 @@ class Writer:
         finally:
             for job in taken:
                 job.finish()
+            if lost:
+                self._on_lost_disk()
+
+    def _apply_all(self, jobs: list[Job[object]]) -> None:
+        """Run the jobs; where one fails halfway, begin again with a savepoint around each.
+
+        Savepoints cost a copy of every page that a job touches, and nearly every refusal comes
+        before the first write: so most batches need none.
+        """
+        if all(apply(self._connection, job, savepoint=False) for job in jobs):
+            return
+        self._connection.execute("ROLLBACK")
+        self._connection.execute("BEGIN IMMEDIATE")
+        for job in jobs:
+            apply(self._connection, job, savepoint=True)
 
     def _undo(self) -> None:
         if self._connection.in_transaction:
@@ -145,25 +184,31 @@ class Writer:
                 _log.error("rollback failed: %s", error)
 
 
-def apply(connection: sqlite3.Connection, job: Job[object]) -> None:
-    """Run one job inside a savepoint and keep its result or its error.
+def apply(connection: sqlite3.Connection, job: Job[object], *, savepoint: bool = True) -> bool:
+    """Run one job and keep its result or its error.
 
+    Without a savepoint: False if it failed after it had written, which is then still there.
     Raises sqlite3.Error only when the whole transaction is lost.
     """
-    connection.execute("SAVEPOINT job")
+    job.result = job.error = None
+    written = connection.total_changes
+    if savepoint:
+        connection.execute("SAVEPOINT job")
     try:
         job.result = job.action(connection)
-    except Problem as problem:
-        connection.execute("ROLLBACK TO job")
-        job.error = problem
-        if job.refused is not None:
-            job.refused(connection, problem)
     except Exception as error:
         if not connection.in_transaction or is_storage_error(error):
             raise
-        connection.execute("ROLLBACK TO job")
+        if savepoint:
+            connection.execute("ROLLBACK TO job")
+        elif connection.total_changes != written:
+            return False
         job.error = error
-    connection.execute("RELEASE job")
+        if isinstance(error, Problem) and job.refused is not None:
+            job.refused(connection, error)
+    if savepoint:
+        connection.execute("RELEASE job")
+    return True
 
 
 def is_storage_error(error: Exception) -> bool:
@@ -171,10 +216,18 @@ def is_storage_error(error: Exception) -> bool:
     return isinstance(error, sqlite3.OperationalError)
 
 
+def is_lost_disk(error: Exception) -> bool:
+    """Tell an error after which this process cannot know what the file holds."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code in LOST_DISK
+
+
 def storage_problem(error: Exception) -> Problem:
     """Answer for everyone in a batch that could not be committed."""
     if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
         return busy()
+    if is_lost_disk(error):
+        return Problem("busy", "Whether it was stored is not known; send it again with its key.")
     return Problem("busy", "The write could not be stored; nothing was done.")
 
 

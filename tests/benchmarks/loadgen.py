@@ -12,13 +12,14 @@ import random
 import time
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 MakeRequest = Callable[[int], bytes]
 """Number of the request -> its bytes, head and body."""
 DRAIN_S = 15.0
+LIST_S = 120.0
 
 
 @dataclass(slots=True)
@@ -135,6 +136,41 @@ def closed_loop(url: str, make: MakeRequest, *, connections: int, seconds: float
     return asyncio.run(_closed(url, make, connections, seconds))
 
 
+def closed_list(url: str, requests: Sequence[bytes], *, connections: int) -> Result:
+    """Send every request once, each connection one after the other; rate over the time it took."""
+    return asyncio.run(_listed(url, requests, connections))
+
+
+async def _listed(url: str, requests: Sequence[bytes], connections: int) -> Result:
+    pool, result = Pool(), Result(seconds=0.0, offered=len(requests))
+    await pool.open(url, connections)
+    waiting, done = iter(requests), asyncio.Event()
+    open_requests = 0
+    began = time.perf_counter()
+
+    def again() -> None:
+        nonlocal open_requests
+        data = next(waiting, None)
+        if data is not None:
+            open_requests += 1
+            sent = time.perf_counter()
+            pool.submit(data, lambda status: answered(status, sent))
+        elif not open_requests:
+            done.set()
+
+    def answered(status: int, sent: float) -> None:
+        nonlocal open_requests
+        open_requests -= 1
+        _count(result, status, time.perf_counter() - sent)
+        again()
+
+    for _ in range(connections):
+        again()
+    await asyncio.wait_for(done.wait(), LIST_S)
+    result.seconds = time.perf_counter() - began
+    return result
+
+
 async def _closed(url: str, make: MakeRequest, connections: int, seconds: float) -> Result:
     pool, result, numbers = Pool(), Result(seconds=seconds), iter(range(1 << 60))
     await pool.open(url, connections)
@@ -210,6 +246,13 @@ def post(path: str, body: object, *, token: str | None = None, key: str | None =
     """Return the bytes of a POST with a JSON body."""
     payload = json.dumps(body, separators=(",", ":")).encode()
     return _head("POST", path, token, key, len(payload)) + payload
+
+
+def patch(path: str, body: object, *, token: str | None = None, tag: str = "*") -> bytes:
+    """Return the bytes of a PATCH with If-Match."""
+    payload = json.dumps(body, separators=(",", ":")).encode()
+    head = _head("PATCH", path, token, None, len(payload))
+    return head[:-2] + f"If-Match: {tag}\r\n\r\n".encode() + payload
 
 
 def get(path: str, *, token: str | None = None) -> bytes:
