@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,18 @@ def eventually(holds: Callable[[], bool]) -> bool:
     return done
 
 
+def has_grown(acknowledged: list[str], wanted: int) -> bool:
+    return len(acknowledged) >= wanted
+
+
+def has_another(process: int, gone: int) -> bool:
+    return bool(set(workers_of(process)) - {gone})
+
+
+def has_two_but(process: int, gone: int) -> bool:
+    return len(set(workers_of(process)) - {gone}) == 2
+
+
 @pytest.mark.parametrize("victim", ["worker", "everyone"])
 def test_a_kill_leaves_no_growth_half_done(  # noqa: PLR0917 - fixtures are arguments
     tmp_path: Path,
@@ -98,18 +111,17 @@ def test_a_kill_leaves_no_growth_half_done(  # noqa: PLR0917 - fixtures are argu
         thread.start()
     (main,) = workers_of(running.process.pid)
     for number in itertools.count(1):
-        before = len(acknowledged)
-        assert eventually(lambda known=before: len(acknowledged) > known + 7)
+        assert eventually(partial(has_grown, acknowledged, len(acknowledged) + 8))
         if number > KILLS:
             break
-        family = workers_of(main)
-        os.kill(main if victim == "everyone" else family[0], signal.SIGKILL)
-        if victim == "everyone":
-            assert eventually(
-                lambda old=main: set(workers_of(running.process.pid)) - {old} != set()
-            )
-            (main,) = set(workers_of(running.process.pid)) - {main}
-        assert eventually(lambda old=family, top=main: len(set(workers_of(top)) - {old[0]}) == 2)
+        first = workers_of(main)[0]
+        if victim == "worker":
+            os.kill(first, signal.SIGKILL)
+        else:
+            os.kill(main, signal.SIGKILL)
+            assert eventually(partial(has_another, running.process.pid, main))
+            main = next(pid for pid in workers_of(running.process.pid) if pid != main)
+        assert eventually(partial(has_two_but, main, first))
     stop.set()
     for thread in threads:
         thread.join(DEADLINE_S)
