@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,7 +74,7 @@ def instant(value: Any, pointer: str) -> int | None:
     if value is UNSET:
         return None
     try:
-        return clock.milliseconds(value)
+        return clock.milliseconds(value.astimezone(UTC))
     except OverflowError:
         raise invalid(pointer, "range", "Out of the calendar") from None
 

@@ -28,7 +28,7 @@ ATTEMPTS_MAX = 10
 """Interruptions and faults together, before a report is given up."""
 POLLS_A_SWEEP = 10
 ACT = audit.Act(actor="system", action="buildReport", request_id="-", payload_digest="")
-_NEXT = "SELECT * FROM reports WHERE status IN ('queued', 'running') ORDER BY seq LIMIT 1"
+NEXT = "SELECT * FROM reports WHERE status IN ('queued', 'running') ORDER BY seq LIMIT 1"
 _DONE = """
 UPDATE reports SET status = 'done', finished_at = :now, rows = :rows, csv_bytes = :csv_bytes,
   csv_sha256 = :csv_sha256, json_bytes = :json_bytes, json_sha256 = :json_sha256
@@ -115,11 +115,11 @@ class Builder:
     def take_one(self) -> bool:
         """Build the next report; False if there is none or another process builds."""
         connection = self._shared.readers.get()
-        if connection.execute(_NEXT).fetchone() is None:
+        if connection.execute(NEXT).fetchone() is None:
             return False
         self._folder.mkdir(mode=0o700, exist_ok=True)
         with alone(self._folder / "lock") as mine:
-            row = connection.execute(_NEXT).fetchone() if mine else None
+            row = connection.execute(NEXT).fetchone() if mine else None
             if row is None:
                 return False
             if row["attempts"] >= ATTEMPTS_MAX:

@@ -41,7 +41,7 @@ ENTRY_COLUMNS = (
     "reverses_id",
     "memo",
 )
-_ENTRIES = """
+ENTRIES = """
 SELECT l.seq, l.line_no, t.id AS transaction_id, t.kind, l.amount, l.balance_after,
        t.effective_at, coalesce(c.closed_at, t.recorded_at) AS recorded_at,
        o.id AS reverses_id, t.memo
@@ -117,7 +117,7 @@ def _lines(
     after = reading.Extent(seq=-1, line=0)
     while True:
         page = connection.execute(
-            _ENTRIES,
+            ENTRIES,
             {
                 "bucket": bucket["id"],
                 "after_seq": after.seq,

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import UTC
 from typing import Any
 
 import flask
@@ -22,7 +23,8 @@ Need = Callable[[web.Tx, Caller, str], tuple[subjects.Subject, list[str]]]
 def instant(name: str, value: str) -> int:
     """Read a moment as milliseconds since 1970."""
     try:
-        return clock.milliseconds(msgspec.convert(value, requests.Instant))
+        # Into UTC first: an offset can lead out of the calendar.
+        return clock.milliseconds(msgspec.convert(value, requests.Instant).astimezone(UTC))
     except (msgspec.ValidationError, OverflowError):
         raise bad_parameter(name, "a date-time of RFC 3339 with its offset") from None
 
