@@ -153,7 +153,7 @@ def test_a_fault_at_any_step_leaves_nothing(  # noqa: PLR0917 - one parameter fo
     monkeypatch.setattr(owner, step, broken)
     answer = desk.post(path, body, key)
     monkeypatch.undo()
-    assert hits == 1
+    assert hits  # the writer may run a change again, alone
     assert (answer.status_code, answer.json["code"]) == (500, "internal_error")
     assert desk.rows() == before
     answer = desk.post(path, body, key)
