@@ -1,9 +1,10 @@
 """Erasure of personal data: it leaves the rows, then the file, and neither journal nor audit.
 
 What a person is known by and wrote goes: names, address, credentials, second factor, names and
-metadata of accounts and systems, bank references, stored answers that show them. The journal
-keeps its entries under ids that now stand for nobody, and the audit trail never held more. The
-free text of journal entries (memo, reason, metadata) stays: it belongs to the financial record.
+metadata of accounts and systems, bank references, reports and stored answers that show them. The
+journal keeps its entries under ids that now stand for nobody, and the audit trail never held
+more. The free text of journal entries (memo, reason, metadata) stays: it belongs to the
+financial record.
 Deleted bytes are overwritten (`secure_delete`), and the write-ahead log is emptied afterwards.
 """
 
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import flask
 
-from . import access, database, idempotency, sessions, users, web
+from . import access, database, idempotency, reports_builder, sessions, users, web
 from .access import Rank
 from .problems import Problem
 
@@ -48,6 +49,8 @@ def erase_personal_data(user_id: str) -> flask.Response:
     caller = web.caller(Rank.ADMIN)
     if_match = web.if_match()
 
+    reports: list[str] = []
+
     def change(tx: web.Tx) -> idempotency.Reply:
         row = tx.connection.execute("SELECT version FROM users WHERE id = ?", (user_id,)).fetchone()
         if row is None:
@@ -56,11 +59,13 @@ def erase_personal_data(user_id: str) -> flask.Response:
             raise Problem("forbidden", "Nobody erases the own user.")
         web.check_if_match(if_match, row["version"])
         check_empty(tx.connection, user_id)
+        owned = "SELECT id FROM reports WHERE owner_id = ?"
+        reports[:] = [found["id"] for found in tx.connection.execute(owned, (user_id,))]
         erase(tx, user_id)
         return idempotency.Reply(status=204, body=b"", headers={}, target=user_id)
 
     response = web.write(caller, "erasePersonalData", change, once=False)
-    scrub(web.services(), user_id)
+    scrub(web.services(), user_id, reports)
     return response
 
 
@@ -84,8 +89,14 @@ def erase(tx: web.Tx, user_id: str) -> None:
         tx.connection.execute(statement, values)
 
 
-def scrub(shared: web.Services, user_id: str) -> None:
-    """Delete the stored answers that show the person, and empty the write-ahead log."""
+def scrub(shared: web.Services, user_id: str, reports: Sequence[str]) -> None:
+    """Delete files of reports and stored answers about the person, and empty the log of writes.
+
+    A report that is being built at this moment loses its row, and its file to the builder's sweep.
+    """
+    for report_id in reports:
+        for path in reports_builder.folder(shared).glob(f"{report_id}.*"):
+            path.unlink(missing_ok=True)
     numbers = list(stored_answers(shared.readers.get(), user_id))
     for start in range(0, len(numbers), BATCH_ROWS):
         part = numbers[start : start + BATCH_ROWS]

@@ -222,6 +222,7 @@ def export_report(report_id: str) -> flask.Response:
     path = reports_builder.folder(web.services()) / f"{report_id}.{chosen}"
     if not path.is_file():
         raise access.not_found(f"file of report {report_id}; ask for another one")
+    web.record_export(caller, "exportReport", report_id)
     headers = {
         "Content-Type": FORMATS[chosen],
         "Content-Length": str(row[f"{chosen}_bytes"]),

@@ -314,3 +314,13 @@ def test_words_in_a_path_become_a_digest(desk: Desk) -> None:
     customer.get("/v1/audit?actor=ada@example.org")
     text = json.dumps(desk.get("/v1/audit").json)
     assert "example.org" not in text
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    texts=st.lists(st.text(st.characters(exclude_categories=("Cs",))), min_size=3, max_size=3),
+    seq=st.integers(1, 2**53 - 1),
+)
+def test_the_writer_and_the_verifier_spell_a_record_alike(texts: list[str], seq: int) -> None:
+    record: dict[str, object] = {"seq": seq, "actor": texts[0], "object": texts[1], "ts": texts[2]}
+    assert audit.leaf(record) == merkle.leaf_hash(checkpoints.canonical(record))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from reference_impl import audit, audit_verify, database, retention
+from reference_impl import audit, audit_verify, database, reports_builder, retention
 from reference_impl.__main__ import main
 
 from ._desk import Desk, opened
@@ -117,6 +117,27 @@ def test_rows_of_the_login_are_deleted(desk: Desk) -> None:
         assert connection.execute(query, (ada.user_id,)).fetchone()[0] == 0
     assert connection.execute("SELECT count(*) FROM grants").fetchone()[0] == 0
     connection.close()
+
+
+def test_reports_go_with_the_person_and_exports_are_on_record(desk: Desk) -> None:
+    ada = desk.new_user("customer", username=USERNAME)
+    body = {"type": "generation", "currency": "USD", "name": ACCOUNT}
+    assert ada.post("/v1/accounts", body).status_code == 201
+    report = ada.post("/v1/reports", {"report": "portfolio"}).json["id"]
+    patience = threading.Event()
+    for _ in range(200):
+        if ada.get(f"/v1/reports/{report}").json["status"] == "done":
+            break
+        patience.wait(0.05)
+    shown = ada.get(f"/v1/reports/{report}/export?format=json")
+    assert (shown.status_code, ACCOUNT.encode() in shown.data) == (200, True)
+    records = desk.get("/v1/audit?action=exportReport").json["data"]
+    assert [(row["actor"], row["object"]) for row in records] == [(ada.user_id, report)]
+    folder = reports_builder.folder(desk.services)
+    assert list(folder.glob(f"{report}.*"))
+    assert erase(desk, ada.user_id).status_code == 204
+    assert list(folder.glob(f"{report}.*")) == []
+    assert desk.get(f"/v1/reports/{report}").json["code"] == "not_found"
 
 
 def test_only_an_admin_erases_somebody_else_who_has_not_changed(desk: Desk) -> None:
