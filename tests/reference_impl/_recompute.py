@@ -92,9 +92,8 @@ class Book:
 def performance(book: Book) -> dict[str, Fraction | None]:
     inflows, outflows, gains, fees = book.by_day()
     earned, n = sum(gains) + sum(fees), book.days
-    base = book.opening() + sum(
-        Fraction(inflows[i] * (n - i) + outflows[i] * (n - i - 1), n) for i in range(n)
-    )
+    weighted = sum(inflows[i] * (n - i) + outflows[i] * (n - i - 1) for i in range(n))
+    base = book.opening() + Fraction(weighted, n)
     timed = math.prod((1 + r for r in book.returns()), start=Fraction(1)) - 1
     return {
         "opening_value": Fraction(book.opening()),
