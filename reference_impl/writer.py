@@ -13,10 +13,10 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from . import database
 from .problems import Problem
@@ -148,7 +148,7 @@ class Writer:
                 self._connection.execute("BEGIN IMMEDIATE")
                 # Only now: who gave up while another process had its turn is not served.
                 taken += [job for job in jobs if job.claim()]
-                self._apply_all(taken)
+                apply_all(self._connection, taken)
                 self._connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - the writer outlives whatever fails in a batch
             _log.warning("commit failed: %s", error)
@@ -163,25 +163,26 @@ class Writer:
             if lost:
                 self._on_lost_disk()
 
-    def _apply_all(self, jobs: list[Job[object]]) -> None:
-        """Run the jobs; where one fails halfway, begin again with a savepoint around each.
-
-        Savepoints cost a copy of every page that a job touches, and nearly every refusal comes
-        before the first write: so most batches need none.
-        """
-        if all(apply(self._connection, job, savepoint=False) for job in jobs):
-            return
-        self._connection.execute("ROLLBACK")
-        self._connection.execute("BEGIN IMMEDIATE")
-        for job in jobs:
-            apply(self._connection, job, savepoint=True)
-
     def _undo(self) -> None:
         if self._connection.in_transaction:
             try:
                 self._connection.execute("ROLLBACK")
             except sqlite3.Error as error:
                 _log.error("rollback failed: %s", error)
+
+
+def apply_all(connection: sqlite3.Connection, jobs: Sequence[Job[Any]]) -> None:
+    """Run the jobs; where one fails halfway, begin again with a savepoint around each.
+
+    Savepoints cost a copy of every page that a job touches, and nearly every refusal comes
+    before the first write: so most batches need none.
+    """
+    if all(apply(connection, job, savepoint=False) for job in jobs):
+        return
+    connection.execute("ROLLBACK")
+    connection.execute("BEGIN IMMEDIATE")
+    for job in jobs:
+        apply(connection, job)
 
 
 def apply(connection: sqlite3.Connection, job: Job[object], *, savepoint: bool = True) -> bool:
