@@ -146,6 +146,20 @@ def test_flows_are_no_result(customer: Any, manager: Any) -> None:
     assert figures["gains"]["value"] == "11000"
 
 
+def test_a_window_holds_its_start_and_not_its_end(customer: Any) -> None:
+    account = customer.account()["id"]
+    for amount, at in ((1, 4), (20, 5), (300, 7)):
+        book(customer, "deposit", amount, at, to_account_id=account)
+    query = f"?from={day(5)}&to={day(7)}"
+    for name in ("performance", "risk"):
+        answer = report(customer, f"/v1/accounts/{account}", name, query)
+        assert (answer["entries"], answer["window"]["periods"]) == (2, 2)
+        assert_recomputed(entries(customer, account), answer)
+    figures = report(customer, f"/v1/accounts/{account}", "performance", query)["figures"]
+    shown = [figures[name]["value"] for name in ("opening_value", "inflows", "closing_value")]
+    assert shown == ["1", "20", "21"]
+
+
 def test_a_prediction_says_what_it_is_and_looks_as_far_as_asked(pair: tuple[Any, str, str]) -> None:
     owner, first, _ = pair
     near = report(owner, f"/v1/accounts/{first}", "prediction", f"{WINDOW}&horizon=1")
