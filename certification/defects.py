@@ -26,6 +26,8 @@ class Defect:
     reach: tuple[str, ...]
     """Globs of other checks that may rightly fail too."""
     race: bool
+    crashes: bool
+    """Whether a 5xx is what it does wrong; otherwise one is the planting's own fault."""
     patches: int
     """How many attributes it replaces; each replacement must have been called."""
 
@@ -85,6 +87,7 @@ def _read(file: Path) -> Defect:
             catches=tuple(names["CATCHES"]),
             reach=tuple(names.get("REACH", ())),
             race=bool(names.get("RACE", False)),
+            crashes=bool(names.get("CRASHES", False)),
             patches=len(names["PATCHES"]),
         )
     except (KeyError, ImportError, SyntaxError) as error:

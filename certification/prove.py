@@ -6,7 +6,7 @@ import json
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from certification.model import Json, Outcome
 from certification.plan import Selection, matches
 from certification.profile import Profile
 from certification.progress import Silent
+from certification.results import CheckResult
 from certification.runner import RunConfig, run
 from certification.target.launcher import Command, reference_command
 
@@ -62,11 +63,11 @@ class ProofRun:
 def prove_clean(catalogue: Sequence[CheckSpec], settings: ProofRun) -> Proof:
     """Run every named check on the clean reference: each must PASS, and nothing may be missing."""
     checks = tuple(spec.id for spec in catalogue if spec.defects)
-    outcomes, _ = _observe(None, checks, settings)
+    results, _ = _observe(None, checks, settings)
     missed = tuple(
-        f"{check}: {outcomes.get(check, Outcome.ERROR).value} on the clean reference"
+        f"{check}: {_outcome(results, check).value} on the clean reference"
         for check in checks
-        if outcomes.get(check) is not Outcome.PASS
+        if _outcome(results, check) is not Outcome.PASS
     )
     return Proof(defect="-", tried=len(checks), caught=len(checks) - len(missed), missed=missed)
 
@@ -92,25 +93,20 @@ def prove_defect(defect: Defect, settings: ProofRun) -> Proof:
     caught, missed, collateral = 0, [], set()
     for _ in range(tries):
         try:
-            outcomes, called = _observe(
+            results, called = _observe(
                 defect, ("*",) if settings.everything else defect.catches, settings
             )
         except CertificationError as error:
             missed.append(error.message)
             continue
-        wrong = [
-            f"{check}: {outcomes.get(check, Outcome.ERROR).value} instead of FAIL"
-            for check in defect.catches
-            if outcomes.get(check) is not Outcome.FAIL
-        ]
-        if called < defect.patches:
-            wrong.append(f"only {called} of {defect.patches} planted replacements were called")
+        wrong = _complaints(defect, results, called)
         missed += wrong
         caught += not wrong
         collateral |= {
             check
-            for check, outcome in outcomes.items()
-            if outcome is Outcome.FAIL and not matches(check, (*defect.catches, *defect.reach))
+            for check, result in results.items()
+            if result.outcome is Outcome.FAIL
+            and not matches(check, (*defect.catches, *defect.reach))
         }
     return Proof(
         defect=defect.id,
@@ -119,6 +115,20 @@ def prove_defect(defect: Defect, settings: ProofRun) -> Proof:
         missed=tuple(missed),
         collateral=tuple(sorted(collateral)),
     )
+
+
+def _complaints(defect: Defect, results: Mapping[str, CheckResult], called: int) -> list[str]:
+    """Return why a try was not a catch; empty where it was one."""
+    wrong = []
+    for check in defect.catches:
+        outcome = _outcome(results, check)
+        if outcome is not Outcome.FAIL:
+            wrong.append(f"{check}: {outcome.value} instead of FAIL")
+        elif not defect.crashes and _only_crashed(results[check]):
+            wrong.append(f"{check}: caught by nothing but a 5xx, so perhaps the planting broke")
+    if called < defect.patches:
+        wrong.append(f"only {called} of {defect.patches} planted replacements were called")
+    return wrong
 
 
 def resumable(
@@ -160,8 +170,8 @@ def _recorded(file: Path) -> dict[str, Proof]:
 
 def _observe(
     defect: Defect | None, checks: Sequence[str], settings: ProofRun
-) -> tuple[dict[str, Outcome], int]:
-    """Run checks on the reference; return their outcomes and how many replacements were called."""
+) -> tuple[dict[str, CheckResult], int]:
+    """Run checks on the reference; return their results and how many replacements were called."""
     with tempfile.TemporaryDirectory(prefix="certify-prove-") as name:
         folder = Path(name)
         witness = folder / "witness"
@@ -189,4 +199,15 @@ def _observe(
         )
         rows = outcome.judgement.score.checks
         called = {file.name.rsplit(".", 1)[0] for file in witness.iterdir()}
-    return {row.check.id: row.outcome for row in rows if matches(row.check.id, checks)}, len(called)
+    return {row.check.id: row for row in rows if matches(row.check.id, checks)}, len(called)
+
+
+def _outcome(results: Mapping[str, CheckResult], check: str) -> Outcome:
+    return results[check].outcome if check in results else Outcome.ERROR
+
+
+def _only_crashed(result: CheckResult) -> bool:
+    """Whether every finding is a 5xx: what a replacement that no longer fits its place gives."""
+    return all(
+        finding.form_only and finding.observed.startswith("5") for finding in result.findings
+    )

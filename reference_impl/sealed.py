@@ -58,8 +58,11 @@ def read_keys(database: Path) -> dict[int, bytes]:
     try:
         rows = [line.split() for line in path.read_text("ascii").splitlines() if line]
         keys = {int(number): bytes.fromhex(key) for number, key in rows}
-    except (OSError, ValueError) as error:
-        raise StartRefusedError(f"{path}: cannot be read ({error}); restore it") from error
+    except OSError as error:
+        raise StartRefusedError(f"{path}: {error.strerror}; restore it") from error
+    except ValueError:
+        # Its text, and a chained traceback, would carry what stands in the file: keys.
+        raise StartRefusedError(f"{path}: not one number and key a line; restore it") from None
     if not keys or any(len(key) != 32 for key in keys.values()):
         raise StartRefusedError(f"{path}: a line is a number and 64 hex digits; restore it")
     if PEPPER not in keys or max(keys) == PEPPER:
