@@ -153,8 +153,10 @@ def finish_response(response: flask.Response) -> flask.Response:
     """Add what every answer carries."""
     headers = response.headers
     headers["X-Request-Id"] = g.get("request_id", "")
+    present = {name.lower() for name, _ in headers}
     for name, value in _SECURITY_HEADERS.items():
-        headers.setdefault(name, value)
+        if name.lower() not in present:  # setdefault raises an exception inside for each
+            headers.add(name, value)
     if web.services().settings.certificate:
         headers["Strict-Transport-Security"] = STRICT_TRANSPORT
     if not drain_body():

@@ -1,5 +1,6 @@
 """Time: the clock that the server is given, and the text form of instants."""
 
+import functools
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -23,6 +24,7 @@ class SystemClock:
         return time.time_ns() // 1_000_000
 
 
+@functools.lru_cache(maxsize=1024)
 def text(instant_ms: int) -> str:
     """Render an instant as RFC 3339 in UTC with milliseconds."""
     seconds, milliseconds = divmod(instant_ms, 1000)

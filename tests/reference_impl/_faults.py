@@ -59,6 +59,8 @@ class Load:
                     )
                     status, document = self.send(connection, key, body)
                 except (OSError, http.client.HTTPException):
+                    if connection is not None:
+                        connection.close()
                     connection = None
                     time.sleep(0.02)
                     continue

@@ -31,12 +31,13 @@ def test_no_acknowledged_write_is_lost_and_nothing_is_half_done(
     try:
         for number in range(KILLS):
             time.sleep(drawn.uniform(*PAUSE_S))
-            before = len(load.acknowledged)
             kill(server, whole=number % 2 == 1, drawn=drawn)
+            before = len(load.acknowledged)
             assert faults.eventually(lambda: len(faults.workers(server)) >= 2)
             assert faults.eventually(lambda n=before: len(load.acknowledged) > n + 3)
     finally:
         load.stop()
+    assert faults.eventually(lambda: faults.alive(server.port))
     faults.assert_replays(load)
     assert server.stop() == 0
     faults.assert_whole(database, load)
