@@ -64,10 +64,7 @@ def _write(db: sqlite3.Connection, owner_id: str, accounts: int, money: tuple[in
         db.executemany(
             "INSERT INTO buckets (id, account_id, kind, currency, balance, version)"
             " VALUES (?, ?, 'cash', 'USD', ?, ?)",
-            [
-                (bucket + n, account_id(n), balance, 60 if n < busy else 1)
-                for n in numbers
-            ],
+            [(bucket + n, account_id(n), balance, 60 if n < busy else 1) for n in numbers],
         )
     seq, outside = first, 0
     waiting: list[tuple[int, int, int, int, int]] = []

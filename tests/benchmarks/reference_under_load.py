@@ -51,9 +51,7 @@ class Running:
         headers = {"Content-Type": "application/json", "Idempotency-Key": os.urandom(12).hex()}
         headers |= {"Authorization": f"Bearer {self.token}"} if self.token else {}
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(
-            self.url + path, data=data, headers=headers, method=method
-        )
+        request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.loads(answer.read())
 
@@ -61,8 +59,10 @@ class Running:
 def init(database: Path) -> None:
     """Create a book with its administrator."""
     subprocess.run(
-        [sys.executable, "-m", "reference_impl", "init", "--database", str(database)]
-        + ["--admin-password", "env:BENCH_PASSWORD"],
+        [
+            *(sys.executable, "-m", "reference_impl", "init", "--database", str(database)),
+            *("--admin-password", "env:BENCH_PASSWORD"),
+        ],
         env={**environment(), "BENCH_PASSWORD": PASSWORD},
         check=True,
         capture_output=True,
