@@ -23,6 +23,10 @@ TYPES = ("generation", "revenue", "compounding")
 BASE_MAJOR = 1_000
 """The base of an account that shall fork, unless the policy keeps more in it."""
 
+TRANSITION_S = 10.0
+"""How long an asynchronous growth operation may take before a check says that it cannot tell."""
+REPEATS_MAX = 100
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ripe:
@@ -144,20 +148,52 @@ def fork(
 
 
 def forked(ctx: Context, reply: Reply) -> Reply:
-    """Book what a fork or a merge opened, if the answer is one that did; return the answer."""
+    """Book what a fork or a merge opened, if the answer is one that did; return the answer.
+
+    Where growth is declared asynchronous, wait until its accounts are out of their transition.
+    """
     if reply.status == 201:
-        opened = reply.body.get("children", [])
+        opened = list(reply.body.get("children", []))
         if reply.body.get("target_created"):
             opened = [reply.body["target"]]
         for account in opened:
             ctx.created("account", account["id"], ctx.customer.role)
+        if ctx.capabilities.get("consistency", {}).get("growth") == "async":
+            ends = [reply.body[name] for name in ("parent", "target") if name in reply.body]
+            for account in ends + opened:
+                _out_of_transition(ctx, account)
     return reply
+
+
+def _out_of_transition(ctx: Context, account: Json) -> None:
+    def steady() -> bool:
+        read = ctx.manager if "manager" in ctx.sessions else ctx.customer
+        return ctx.arrange.read(account, by=read).get("transition") is None
+
+    if not ctx.until(steady, deadline_s=TRANSITION_S):
+        ctx.undecided(f"{account['id']} is in transition for more than {TRANSITION_S:g} s")
+
+
+def patiently(ctx: Context, operation: str, **request: Any) -> Reply:
+    """Send as the customer; repeat while an account is in the transition of another request."""
+    for _ in range(REPEATS_MAX):
+        reply = ctx.customer.call(operation, **request)
+        if reply.problem_code != "account_in_transition":
+            return reply
+        ctx.wait(TRANSITION_S / REPEATS_MAX)
+    return ctx.undecided(f"an account is in transition for more than {TRANSITION_S:g} s")
+
+
+def get(ctx: Context, operation: str, id_: str) -> Reply:
+    """Read one object as the customer, once earlier writes can be read."""
+    ctx.arrange.let_writes_arrive()
+    return ctx.customer.call(operation, path={"id": id_}, expect=200)
 
 
 def forking(ctx: Context, account: Json) -> Callable[[], Reply]:
     """Return an action that asks for a fork by the policy, for a burst."""
     path = {"id": account["id"]}
-    return lambda: forked(ctx, ctx.customer.call("forkAccount", path=path, body={}))
+    return lambda: forked(ctx, patiently(ctx, "forkAccount", path=path, body={}))
 
 
 def merge_body(
@@ -173,7 +209,7 @@ def merge_body(
 def merging(ctx: Context, sources: list[Json], target: Json | None) -> Callable[[], Reply]:
     """Return an action that asks for a merge, for a burst."""
     body = merge_body(sources, target)
-    return lambda: forked(ctx, ctx.customer.call("mergeAccounts", body=body))
+    return lambda: forked(ctx, patiently(ctx, "mergeAccounts", body=body))
 
 
 def merge(ctx: Context, sources: list[Json], target: Json | None, **fields: Any) -> Reply:

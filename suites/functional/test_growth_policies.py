@@ -121,7 +121,7 @@ def check_systems_are_split(ctx: Context, amount: int) -> None:
     for account in reply.body["accounts"]:
         ctx.created("account", account["id"], ctx.customer.role)
     expected = [(leg["type"], part, part, part) for leg, part in zip(rules, parts, strict=True)]
-    read = ctx.customer.call("getSystem", path={"id": reply.body["id"]}, expect=200)
+    read = growing.get(ctx, "getSystem", reply.body["id"])
     for shown in (reply, read):
         opened = shown.body["accounts"]
         figures = [

@@ -58,7 +58,7 @@ def _burst(
 
 def _withdrawal(ctx: Context, account: Json, amount: int) -> Callable[[], Reply]:
     body = ctx.arrange.withdrawal_body(account, amount)
-    return partial(ctx.customer.call, "createTransaction", body=body)
+    return partial(growing.patiently, ctx, "createTransaction", body=body)
 
 
 Forking = tuple[int, int, int | None]
@@ -104,17 +104,19 @@ def check_fork_or_withdrawal(ctx: Context) -> None:
     """Whether acceptance and parent's cash are those of some serial order, and never below zero.
 
     Why: A fork reads the surplus and moves it; money that leaves in between is moved twice.
-    How: An account at the edge of its trigger; a fork, a withdrawal of one unit, of half and of
-        everything, released by one barrier, in four rounds; all orders computed by the oracle.
+    How: An account at the edge of its trigger; two forks, withdrawals of one unit and of half,
+        in every other round one of everything, released by one barrier; four rounds; all orders
+        computed by the oracle.
     Fails when: An answer is 5xx, or no order explains which were accepted and what is left.
     Remedy: Judge and book the fork in one serialised transaction.
     """
-    for _ in range(ROUNDS):
+    for number in range(ROUNDS):
         ripe = growing.ripe(ctx)
         parent, cash = growing.standing(ripe.account), ripe.account["balances"]["ledger"]
-        amounts = (1, cash // 2, cash)
+        amounts = (1, cash // 2, cash)[: 2 + number % 2]
+        fork = (growing.forking(ctx, ripe.account), partial(_fork_step, ripe.policy, parent))
         rivals = [
-            (growing.forking(ctx, ripe.account), partial(_fork_step, ripe.policy, parent)),
+            *[fork] * 2,
             *((_withdrawal(ctx, ripe.account, n), partial(_pay_step, n)) for n in amounts),
         ]
         start: Forking = (cash, 0, None)
@@ -234,7 +236,7 @@ def check_merge_or_deposit(ctx: Context) -> None:
 def _deposit(ctx: Context, account: Json, amount: int) -> Callable[[], Reply]:
     money = ctx.arrange.money(amount, account["currency"])
     body = {"kind": "deposit", "amount": money, "to_account_id": account["id"]}
-    return partial(ctx.customer.call, "createTransaction", body=body)
+    return partial(growing.patiently, ctx, "createTransaction", body=body)
 
 
 @check(
@@ -289,11 +291,11 @@ def check_merges_crosswise(ctx: Context) -> None:
     defects=["reinvestment-checked-before-the-lock"],
 )
 def check_reinvestment_or_withdrawal(ctx: Context) -> None:
-    """Whether two reinvestments of one period and two withdrawals agree with some order.
+    """Whether reinvestments of one period and withdrawals agree with some order.
 
     Why: Cash that became a position cannot also be paid out; a period is reinvested once.
-    How: Two reinvestments of one period, withdrawals of one unit and of everything, released by
-        one barrier, in four rounds; all orders computed by the oracle.
+    How: Two reinvestments of one period, a withdrawal of one unit and in every other round one
+        of everything, released by one barrier; four rounds; all orders computed by the oracle.
     Fails when: An answer is 5xx, or no order explains cash, positions and who was accepted.
     Remedy: Judge and book the reinvestment in one serialised transaction.
     """
@@ -313,15 +315,15 @@ def check_reinvestment_or_withdrawal(ctx: Context) -> None:
         balances = ctx.arrange.balances(ready.account)
         return balances["ledger"], balances["total_value"] - balances["ledger"]
 
-    for _ in range(ROUNDS):
+    for number in range(ROUNDS):
         ready = growing.reinvestable(ctx)
         start, path = growing.standing(ready.account), {"id": ready.account["id"]}
         body = ready.body(ctx)
-        send = partial(ctx.customer.call, "reinvestAccount", path=path, body=body)
+        send = partial(growing.patiently, ctx, "reinvestAccount", path=path, body=body)
         rivals: list[
             tuple[Callable[[], Reply], Callable[[tuple[int, int]], tuple[int, int] | None]]
         ]
         rivals = [(send, reinvest)] * 2
-        for amount in (1, start.ledger):
+        for amount in (1, start.ledger)[: 1 + number % 2]:
             rivals.append((_withdrawal(ctx, ready.account, amount), partial(withdraw, amount)))
         _burst(ctx, (start.ledger, 0), rivals, read)

@@ -139,7 +139,7 @@ def _events_of(ctx: Context, account: Json) -> dict[str, Json]:
 
 def _expect_event(ctx: Context, event: Json, parties: list[Json], facts: Mapping[str, int]) -> None:
     """Fail unless the event reads the same everywhere and states these facts."""
-    read = ctx.customer.call("getGrowthEvent", path={"id": event["id"]}, expect=200)
+    read = growing.get(ctx, "getGrowthEvent", event["id"])
     names = ("id", "seq", "kind", "account_id", "amount", "mode", "facts", "legs", "transaction_id")
     expected = {name: event[name] for name in names}
     ctx.equal({name: read.body[name] for name in names}, expected, "The event, read again", read)

@@ -136,7 +136,7 @@ def check_sources_end(ctx: Context) -> None:
         ctx.arrange.expect_balances(source, message, ledger=0, holds=0, available=0, total_value=0)
         entries = [members.entry(row) for row in ctx.arrange.entries(source)]
         ctx.equal(entries[: len(known)], known, "The earlier entries of a source", reply)
-    read = ctx.customer.call("getMerge", path={"id": reply.body["id"]}, expect=200)
+    read = growing.get(ctx, "getMerge", reply.body["id"])
     ids = sorted(row["id"] for row in read.body["sources"])
     expected = sorted(source["id"] for source in sources)
     ctx.equal(ids, expected, "The sources of the merge, read again", read)
@@ -240,10 +240,12 @@ def check_new_target(ctx: Context, family: str) -> None:
         ctx.not_exercised("no compounding account is a target under the policy in force")
     count = growing.source_count(rules, 2)
     if family == "one-root":
-        sources = growing.fork(ctx, growing.ripe(ctx).account).body["children"]
-        if not rules["merge"]["sources_min"] <= len(sources) <= rules["merge"]["sources_max"]:
-            ctx.not_exercised("the policy forks fewer or more accounts than it merges")
-        root, depth = sources[0]["root_id"], 1
+        parent = growing.ripe(ctx).account
+        children = growing.fork(ctx, parent).body["children"]
+        sources = [*children, ctx.arrange.read(parent)][: max(count, len(children))]
+        if len(sources) > rules["merge"]["sources_max"]:
+            ctx.not_exercised("the policy forks more accounts than it merges")
+        root, depth = parent["id"], min(source["depth"] for source in sources)
     else:
         sources = [ctx.arrange.account(funds=1_000 + n) for n in range(count)]
         root, depth = None if count > 1 else sources[0]["root_id"], 0

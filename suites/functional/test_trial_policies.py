@@ -371,10 +371,11 @@ def check_policies_are_versioned(ctx: Context) -> None:
             observed=(after.body["version"], after.etag),
             on=[before, after],
         )
-        read = ctx.customer.call("getGrowthEvent", path={"id": event["id"]}, expect=200)
+        read = growing.get(ctx, "getGrowthEvent", event["id"])
         refs = (read.body["policy_ref"], after.body["policy_ref"])
         named = tuple(f"{first['name']}@{number}" for number in (1, 2))
         ctx.equal(refs, named, "The refs of the past event and of the policy in force", read, after)
+        ctx.arrange.let_writes_arrive()
         still = ctx.customer.call("getGrowthPolicy", path={"type": "revenue"}, expect=200)
         ctx.equal(still.etag, other.etag, "The policy of another type", other, still)
         for broken, problem in _broken(second):
