@@ -21,7 +21,7 @@ def _install(session: nox.Session) -> None:
 
 @nox.session
 def certify(session: nox.Session) -> None:
-    """The main job: `nox -s certify -- --target staging.toml`; the embedded default without."""
+    """Do the main job: `nox -s certify -- --target staging.toml`; without, the embedded default."""
     session.install("-e", ".", *CONSTRAINTS)
     session.run("certify", "run", *session.posargs)
 
@@ -58,7 +58,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def prove(session: nox.Session) -> None:
-    """Every check on the defect it names, races 20 times: `nox -s prove -- --matrix proofs.jsonl`."""
+    """Run every check on the defect it names, races 20 times; `-- --matrix FILE` runs all on all."""
     session.install("-e", ".", *CONSTRAINTS)
     session.run("certify", "prove", *(session.posargs or ["--race-tries", "20"]))
 
@@ -72,7 +72,7 @@ def clean(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The figures that the documents quote."""
+    """Measure the figures that the documents quote."""
     _install(session)
     for script in sorted((ROOT / "tests" / "benchmarks").glob("bench_*.py")):
         session.run("python", str(script), *session.posargs)
