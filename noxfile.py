@@ -58,7 +58,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def prove(session: nox.Session) -> None:
-    """Run every check on the defect it names, races 20 times; `-- --matrix FILE` runs all on all."""
+    """Run every check on the defect it names, races 20 times; `-- --matrix FILE`: all on all."""
     session.install("-e", ".", *CONSTRAINTS)
     session.run("certify", "prove", *(session.posargs or ["--race-tries", "20"]))
 
