@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from . import database, logs, sealed
+from . import database, logs, sealed, writer
 from .config import Settings, StartRefusedError, from_environment
 
 DEFAULT_FACTORY = "reference_impl.app:create_app"
@@ -306,12 +306,14 @@ def leave() -> None:
 
 
 def check_after_loss(database_file: Path) -> None:
-    """Look at the whole file if a worker before this one ended because of the disk.
+    """Wait for the disk and look at the whole file if a worker before this one lost it.
 
-    Raises StartRefusedError if it is damaged: the worker does not come up.
+    Raises StartRefusedError if the file is damaged: the worker does not come up.
     """
     note = Path(os.environ.get(RUNTIME_DIR, ""), DISK_LOST)
     if note.is_file():
+        while not writer.make_durable(database_file):
+            time.sleep(LEAVE_S)
         database.check(database_file)
         _log.warning("the database is whole after a failed sync; serving again")
         note.unlink(missing_ok=True)

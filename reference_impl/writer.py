@@ -8,6 +8,7 @@ After a sync that failed nobody knows what is on the disk, and asking again woul
 is well: so the process must end, and the next one looks at the whole file before it serves.
 """
 
+import contextlib
 import fcntl
 import logging
 import queue
@@ -221,6 +222,21 @@ def is_lost_disk(error: Exception) -> bool:
     """Tell an error after which this process cannot know what the file holds."""
     code = getattr(error, "sqlite_errorcode", None)
     return code in LOST_DISK
+
+
+def make_durable(path: Path) -> bool:
+    """Write all of the log into the database anew and sync it; False if that failed.
+
+    The log may hold a commit whose sync failed. Whoever opens the file after a crash of all
+    processes finds it there, and would confirm it to a client that asks again.
+    """
+    with Path(f"{path}.lock").open("ab") as gate, locked(gate.fileno()):
+        try:
+            with contextlib.closing(database.connect(path)) as connection:
+                refused = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+                return not refused
+        except sqlite3.OperationalError:
+            return False
 
 
 def storage_problem(error: Exception) -> Problem:
