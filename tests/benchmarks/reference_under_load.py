@@ -19,7 +19,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -182,8 +182,9 @@ def main() -> int:
     from reference_impl.config import Settings
 
     database, factory, threads = sys.argv[1:4]
-    chosen = {"threads": int(threads)} if int(threads) else {}
-    settings = Settings(database=Path(database), **chosen)
+    settings = Settings(database=Path(database))
+    if int(threads):
+        settings = replace(settings, threads=int(threads))
     return serving.serve(settings, factory, die_with_parent=True)
 
 
