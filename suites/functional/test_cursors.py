@@ -30,7 +30,7 @@ def deposits(ctx: Context, account: Json, count: int) -> list[int]:
     title="A cursor that was changed, cut or made for another list is refused",
     failure_title="A cursor that was changed, cut or made for another list is accepted",
     severity=Severity.MEDIUM,
-    requirements=["SYS-ACC", "SYS-TXN", "SEC-API-1"],
+    requirements=["SYS-ACC", "SYS-TXN"],
     operations=["listEntries", "listTransactions"],
     defects=["cursors-are-not-signed"],
 )
@@ -76,7 +76,7 @@ def check_forged_cursor_is_refused(ctx: Context, forgery: str) -> None:
     title="A cursor of one user shows another user nothing of the first",
     failure_title="A cursor of one user shows another user the first one's rows",
     severity=Severity.CRITICAL,
-    requirements=["SYS-SEC", "SEC-API-1", "SEC-AUTHZ-RESOURCE"],
+    requirements=["SYS-SEC"],
     operations=["listTransactions"],
     defects=["cursor-carries-the-owner"],
     identities=["customer", "customer2"],

@@ -172,7 +172,7 @@ def check_key_with_another_body(ctx: Context) -> None:
     title="Two users may use the same key without touching each other",
     failure_title="A key is shared between users",
     severity=Severity.CRITICAL,
-    requirements=["SYS-TXN", "SYS-SEC", "SEC-API-1"],
+    requirements=["SYS-TXN", "SYS-SEC"],
     operations=["createAccount"],
     defects=["key-is-shared-between-users"],
     identities=["customer", "customer2"],

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from certification.model import Json
     from certification.target.reply import Reply
 
-OWNER_ONLY = ("SYS-SEC", "SEC-API-1", "SEC-AUTHZ-ACL", "SEC-AUTHZ-RESOURCE", "SEC-VULN-IDOR")
 WRITES = ("rename", "close", "sweep", "withdraw", "transfer", "hold", "batch", "void")
 READS = ("account", "entries", "transaction")
 
@@ -63,7 +62,7 @@ def find(ctx: Context, actor: Actor, operation: str, wanted: str, **query: Any) 
     title="Another customer's account, entries and transactions cannot be read",
     failure_title="A customer can read another customer's objects",
     severity=Severity.CRITICAL,
-    requirements=OWNER_ONLY,
+    requirements=["SYS-SEC"],
     operations=["getAccount", "listEntries", "getTransaction", "listAccounts", "listTransactions"],
     defects=["ids-open-every-door"],
     identities=["customer", "customer2"],
@@ -106,7 +105,7 @@ def check_nobody_reads_anothers_objects(ctx: Context, target: str) -> None:
     title="Another customer's account and money cannot be touched",
     failure_title="A customer can change another customer's account or move its money",
     severity=Severity.CRITICAL,
-    requirements=OWNER_ONLY,
+    requirements=["SYS-SEC"],
     operations=["updateAccount", "closeAccount", "createTransaction", "voidTransaction"],
     defects=["writes-skip-the-owner"],
     identities=["customer", "customer2"],
@@ -136,7 +135,7 @@ def check_nobody_changes_anothers_objects(ctx: Context, write: str) -> None:
     title="A foreign object is answered like one that does not exist",
     failure_title="A refusal tells that a foreign object exists, or does not refuse",
     severity=Severity.MEDIUM,
-    requirements=OWNER_ONLY,
+    requirements=["SYS-SEC"],
     operations=["getAccount", "listEntries", "getTransaction", "createTransaction"],
     defects=["foreign-objects-are-forbidden"],
     identities=["customer", "customer2"],

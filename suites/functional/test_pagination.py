@@ -70,7 +70,7 @@ def page_max(ctx: Context) -> int:
     title="Every page size shows the same rows in the same order",
     failure_title="Rows are missed, repeated or reordered, depending on the page size",
     severity=Severity.HIGH,
-    requirements=["SYS-ACC", "SYS-TXN", "SYS-OPT"],
+    requirements=["SYS-ACC", "SYS-TXN"],
     operations=["listEntries", "listTransactions"],
     defects=["page-skips-a-row"],
 )
@@ -107,7 +107,7 @@ def check_any_page_size_shows_the_same(ctx: Context, operation: str) -> None:
     title="A walk shows every row that was there exactly once, whatever is written meanwhile",
     failure_title="A walk misses or repeats rows while others are written",
     severity=Severity.HIGH,
-    requirements=["SYS-ACC", "SYS-TXN", "SYS-OPT"],
+    requirements=["SYS-ACC", "SYS-TXN"],
     operations=["listEntries", "listTransactions", "listAccounts"],
     defects=["pages-by-offset"],
 )
@@ -263,7 +263,7 @@ def check_filters_combine(ctx: Context, operation: str) -> None:
     title="A limit outside 1 to 200 is refused",
     failure_title="A limit outside 1 to 200 is accepted or breaks the server",
     severity=Severity.LOW,
-    requirements=["SYS-ACC", "SYS-OPT", "SEC-API-4"],
+    requirements=["SYS-ACC"],
     operations=["listAccounts"],
     defects=["any-limit-will-do"],
 )

@@ -155,7 +155,7 @@ def check_if_match_is_required(ctx: Context, write: str) -> None:
     title="A read with the current ETag is answered 304 without a body",
     failure_title="A read with the current ETag is answered with something else than an empty 304",
     severity=Severity.LOW,
-    requirements=["SYS-ACC", "SYS-OPT"],
+    requirements=["SYS-ACC"],
     operations=["getAccount", "getCapabilities", "updateAccount"],
     defects=["if-none-match-is-ignored"],
 )

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from certification.model import Json
     from certification.target.reply import Reply
 
-BY_ROLE = ("SYS-SEC", "SEC-API-5", "SEC-AUTHZ-RBAC", "SEC-AUTHZ-PERM", "SEC-VULN-FUNC")
-
 
 def find(ctx: Context, actor: Actor, operation: str, wanted: str, **query: Any) -> bool:
     """Tell whether a list shows the id to this actor."""
@@ -76,7 +74,7 @@ STAFF_REQUESTS = (
     title="A customer cannot do what needs a role of the staff",
     failure_title="A customer can do what needs a role of the staff",
     severity=Severity.CRITICAL,
-    requirements=BY_ROLE,
+    requirements=["SYS-SEC"],
     operations=["createTransaction", "settleTransaction", "updateAccount", "createUser"],
     defects=["customers-book-anything", "ranks-are-not-checked"],
     standards=["OWASP-API:2023-5", "CWE-285"],
@@ -105,7 +103,7 @@ def check_customers_are_no_staff(ctx: Context, action: str) -> None:
     title="A customer opens accounts for no one else",
     failure_title="A customer can open an account in somebody else's name",
     severity=Severity.HIGH,
-    requirements=BY_ROLE,
+    requirements=["SYS-SEC"],
     operations=["createAccount"],
     defects=["owner-is-taken-from-the-body"],
     identities=["customer", "customer2"],
@@ -137,7 +135,7 @@ def check_accounts_for_others(ctx: Context) -> None:
     title="Operators and managers cannot do what needs a higher role",
     failure_title="An operator or manager can do what needs a higher role",
     severity=Severity.HIGH,
-    requirements=[*BY_ROLE, "SEC-AUTHZ-LEAST"],
+    requirements=["SYS-SEC"],
     operations=["reverseTransaction", "updateAccount", "createUser", "listUsers"],
     defects=["ranks-are-not-checked"],
     identities=["customer", "operator", "manager"],
@@ -177,7 +175,7 @@ def check_ranks_of_the_staff(ctx: Context, role: str, action: str) -> None:
     title="An auditor reads everything and writes nothing",
     failure_title="An auditor can write, or cannot read",
     severity=Severity.HIGH,
-    requirements=BY_ROLE,
+    requirements=["SYS-SEC"],
     operations=["getAccount", "listEntries", "getTransaction", "listUsers", "createTransaction"],
     defects=["auditors-may-write"],
     identities=["customer", "auditor"],
@@ -246,7 +244,7 @@ def new_user(ctx: Context, roles: list[str]) -> tuple[Json, Reply]:
     title="Nobody changes the own roles or those of others without being admin",
     failure_title="Somebody can raise the own roles",
     severity=Severity.CRITICAL,
-    requirements=[*BY_ROLE, "SEC-AUTHZ-LEAST"],
+    requirements=["SYS-SEC"],
     operations=["updateUser", "getUser"],
     defects=["own-roles-can-be-raised"],
     identities=["customer", "customer2", "admin"],

@@ -53,7 +53,7 @@ def kept_or_refused(ctx: Context, reply: Reply, sent: str, member: str) -> bool:
     title="A name comes back exactly as it was sent, or is refused",
     failure_title="A name is altered on its way",
     severity=Severity.MEDIUM,
-    requirements=["SYS-ACC", "SEC-INPUT-ENCODE"],
+    requirements=["SYS-ACC"],
     operations=["createAccount", "getAccount", "updateAccount"],
     defects=["names-are-normalised"],
 )
@@ -91,7 +91,7 @@ def check_names_come_back_exactly(ctx: Context, text: str) -> None:
     title="A memo and metadata come back exactly as they were sent, or are refused",
     failure_title="A memo or metadata is altered on its way",
     severity=Severity.MEDIUM,
-    requirements=["SYS-TXN", "SEC-INPUT-ENCODE"],
+    requirements=["SYS-TXN"],
     operations=["createTransaction", "getTransaction"],
     defects=["memos-are-cut"],
 )
@@ -131,7 +131,7 @@ def check_memos_come_back_exactly(ctx: Context, text: str) -> None:
     title="Control characters are refused",
     failure_title="Control characters are accepted, or silently removed",
     severity=Severity.LOW,
-    requirements=["SYS-ACC", "SEC-INPUT-SANITISE"],
+    requirements=["SYS-ACC"],
     operations=["createAccount"],
     defects=["control-characters-are-removed"],
 )
