@@ -99,7 +99,17 @@ class Opened:
     def grants(self) -> frozenset[str]:
         """Names of what the operator granted."""
         granted = self.target.grants
-        names = ("load", "attack", "fault", "source", "documents", "metrics", "logs", "traces")
+        names = (
+            "load",
+            "attack",
+            "fault",
+            "configuration",
+            "source",
+            "documents",
+            "metrics",
+            "logs",
+            "traces",
+        )
         given = {name for name in (*names, "alerts", "dashboards") if getattr(granted, name)}
         return frozenset(given | {f"hook:{name}" for name in granted.hooks})
 

@@ -190,6 +190,7 @@ def _grants(section: Section, folder: Path) -> Grants:
         load=section.flag("load", default=False),
         attack=section.flag("attack", default=False),
         fault=section.flag("fault", default=False),
+        configuration=section.flag("configuration", default=False),
         source=_existing(section, "source", folder),
         documents=_existing(section, "documents", folder),
         metrics=_place(section, "metrics"),

@@ -80,6 +80,7 @@ class LocalTarget:
             f'username = "{ADMIN_USERNAME}"\n'
             f'password = "env:{PASSWORD_VARIABLE}"\n\n'
             "[grants]\nload = true\nattack = true\nfault = true\n"
+            "configuration = true\n"
         )
 
 

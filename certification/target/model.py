@@ -55,6 +55,8 @@ class Grants:
     load: bool = False
     attack: bool = False
     fault: bool = False
+    configuration: bool = False
+    """Growth policies may be changed for a moment; they are put back."""
     source: Path | None = None
     """The deployment's source tree."""
     documents: Path | None = None
@@ -100,5 +102,5 @@ def local_target(base_url: BaseUrl, *, username: str, password: Secret) -> Targe
         base_url=base_url,
         identities={Role.ADMIN: admin},
         limits=Limits(allow_hosts=(base_url.host,)),
-        grants=Grants(load=True, attack=True, fault=True),
+        grants=Grants(load=True, attack=True, fault=True, configuration=True),
     )

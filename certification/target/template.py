@@ -35,11 +35,13 @@ password = "env:TARGET_ADMIN_PASSWORD"
 # client_key = "client-key.pem"          # not encrypted
 
 [grants]
-# The checks send money-shaped writes and touch only what they created. Load, attacks and faults
-# need your word in addition; switch them on for a system that may break.
+# The checks send money-shaped writes and touch only what they created. Load, attacks, faults and
+# changes of configuration (growth policies, put back afterwards) need your word in addition; switch
+# them on for a system that may break.
 load = false
 attack = false
 fault = false
+configuration = false
 # source = "../checkout"                 # the deployment's source tree
 # documents = "../checkout/docs"
 # metrics = "/metrics"                   # path below base_url, or a URL of a host in allow_hosts

@@ -87,6 +87,7 @@ RULES = {
     operations=["putGrowthPolicy", "forkAccount", "getGrowthPolicy"],
     modules=(Module.GROWTH,),
     identities=IDENTITIES,
+    grants=["configuration"],
     alone=True,
     defects=["policy-in-force-is-ignored"],
 )
@@ -129,6 +130,7 @@ def check_every_trigger(ctx: Context, rules: str) -> None:
     operations=["putGrowthPolicy", "forkAccount"],
     modules=(Module.GROWTH,),
     identities=IDENTITIES,
+    grants=["configuration"],
     alone=True,
     defects=["cool-down-is-ignored"],
 )
@@ -175,6 +177,7 @@ def check_waiting_times(ctx: Context, rule: str) -> None:
     operations=["putGrowthPolicy", "forkAccount"],
     modules=(Module.GROWTH,),
     identities=IDENTITIES,
+    grants=["configuration"],
     alone=True,
     defects=["depth-has-no-end"],
 )
@@ -223,6 +226,7 @@ def _taxed(document: Json) -> None:
     operations=["putGrowthPolicy", "reinvestAccount", "getAccount"],
     modules=(Module.GROWTH,),
     identities=IDENTITIES,
+    grants=["configuration"],
     alone=True,
     defects=["tax-reserve-is-skipped"],
 )
@@ -265,6 +269,7 @@ def _maturing(document: Json) -> None:
     operations=["putGrowthPolicy", "forkAccount", "mergeAccounts"],
     modules=(Module.GROWTH,),
     identities=IDENTITIES,
+    grants=["configuration"],
     alone=True,
     defects=["merge-asks-nothing"],
 )
@@ -303,6 +308,7 @@ def _contributed(document: Json) -> None:
     operations=["putGrowthPolicy", "createTransaction", "forkAccount"],
     modules=(Module.GROWTH,),
     identities=IDENTITIES,
+    grants=["configuration"],
     alone=True,
     defects=["contributions-count-as-growth"],
 )
@@ -343,6 +349,7 @@ def check_contributions_are_base(ctx: Context) -> None:
     operations=["putGrowthPolicy", "getGrowthPolicy", "forkAccount", "getGrowthEvent"],
     modules=(Module.GROWTH,),
     identities=IDENTITIES,
+    grants=["configuration"],
     alone=True,
     defects=["policies-can-be-rewritten", "policies-need-not-add-up"],
 )
