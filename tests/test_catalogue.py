@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import fields
 
 import pytest
 
@@ -14,14 +15,14 @@ from certification.model import SUITE_CATEGORY, DutyKind
 from certification.profile import load_profile, shipped_profiles
 from certification.register import load_register
 from certification.shipped import path as shipped
-from certification.target.model import Role
+from certification.target.model import Grants, Role
 
 CATALOGUE = load_catalogue()
 REGISTER = {row.id: row for row in load_register()}
 CONTRACT = load_contract()
 DEFECTS = load_defects()
 KNOWN_ROLES = {role.value for role in Role} | {"anonymous"}
-GRANTS = {"load", "attack", "fault", "source", "documents", "metrics", "logs", "traces", "alerts"}
+GRANTS = {field.name for field in fields(Grants)} - {"hooks"}
 
 every_check = pytest.mark.parametrize("spec", CATALOGUE, ids=lambda spec: spec.id)
 

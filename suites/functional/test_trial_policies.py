@@ -7,6 +7,7 @@ former ones back at its end, whatever came out.
 from __future__ import annotations
 
 from copy import deepcopy
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,7 +22,13 @@ if TYPE_CHECKING:
 
     from certification.context import Context
 
-IDENTITIES = ("customer", "admin")
+trial = partial(
+    check,
+    modules=(Module.GROWTH,),
+    identities=("customer", "admin"),
+    grants=("configuration",),
+    alone=True,
+)
 SMALL_SYSTEM = [("generation", 4_000), ("revenue", 3_000), ("compounding", 3_000)]
 
 
@@ -78,17 +85,13 @@ RULES = {
 }
 
 
-@check(
+@trial(
     "functional/trial-policies/every-trigger",
     title="Every trigger, comparison and fork amount of the contract works as its policy says",
     failure_title="A policy that is put in force is not the one that forks are decided by",
     severity=Severity.HIGH,
     requirements=["SYS-GRO", "E2E-GRO"],
     operations=["putGrowthPolicy", "forkAccount", "getGrowthPolicy"],
-    modules=(Module.GROWTH,),
-    identities=IDENTITIES,
-    grants=["configuration"],
-    alone=True,
     defects=["policy-in-force-is-ignored"],
 )
 @pytest.mark.parametrize("rules", sorted(RULES))
@@ -121,17 +124,13 @@ def check_every_trigger(ctx: Context, rules: str) -> None:
             ctx.customer.call("forkAccount", path=path, body=body, problem=again.reasons)
 
 
-@check(
+@trial(
     "functional/trial-policies/waiting-times",
     title="Cool-down and daily limit hold an account back, and say for how long",
     failure_title="An account forks during its cool-down or beyond its daily limit",
     severity=Severity.HIGH,
     requirements=["SYS-GRO"],
     operations=["putGrowthPolicy", "forkAccount"],
-    modules=(Module.GROWTH,),
-    identities=IDENTITIES,
-    grants=["configuration"],
-    alone=True,
     defects=["cool-down-is-ignored"],
 )
 @pytest.mark.parametrize("rule", ["cool-down", "per-day"])
@@ -168,17 +167,13 @@ def check_waiting_times(ctx: Context, rule: str) -> None:
         growing.fork(ctx, growing.ripe(ctx).account)
 
 
-@check(
+@trial(
     "functional/trial-policies/depth-ends",
     title="No account at the greatest depth of the policy forks",
     failure_title="A lineage grows deeper than the policy allows",
     severity=Severity.MEDIUM,
     requirements=["SYS-GRO"],
     operations=["putGrowthPolicy", "forkAccount"],
-    modules=(Module.GROWTH,),
-    identities=IDENTITIES,
-    grants=["configuration"],
-    alone=True,
     defects=["depth-has-no-end"],
 )
 def check_depth_ends(ctx: Context) -> None:
@@ -217,17 +212,13 @@ def _taxed(document: Json) -> None:
     }
 
 
-@check(
+@trial(
     "functional/trial-policies/tax-reserve-first",
     title="The tax reserve is set aside first, and the rest goes to the legs",
     failure_title="A reinvestment leaves the tax reserve out, or takes it from the legs twice",
     severity=Severity.HIGH,
     requirements=["SYS-GRO"],
     operations=["putGrowthPolicy", "reinvestAccount", "getAccount"],
-    modules=(Module.GROWTH,),
-    identities=IDENTITIES,
-    grants=["configuration"],
-    alone=True,
     defects=["tax-reserve-is-skipped"],
 )
 def check_tax_reserve_first(ctx: Context) -> None:
@@ -260,17 +251,13 @@ def _maturing(document: Json) -> None:
     }
 
 
-@check(
+@trial(
     "functional/trial-policies/only-the-matured-merge",
     title="Children of a fork merge by the policy once they have matured, not before",
     failure_title="Children merge before they have matured, or cannot afterwards",
     severity=Severity.MEDIUM,
     requirements=["SYS-GRO"],
     operations=["putGrowthPolicy", "forkAccount", "mergeAccounts"],
-    modules=(Module.GROWTH,),
-    identities=IDENTITIES,
-    grants=["configuration"],
-    alone=True,
     defects=["merge-asks-nothing"],
 )
 def check_only_the_matured_merge(ctx: Context) -> None:
@@ -299,17 +286,13 @@ def _contributed(document: Json) -> None:
     document["base_mode"] = "contributed"
 
 
-@check(
+@trial(
     "functional/trial-policies/contributions-are-base",
     title="Under base_mode contributed, deposits raise the base and withdrawals lower it",
     failure_title="Own contributions count as growth",
     severity=Severity.MEDIUM,
     requirements=["SYS-GRO"],
     operations=["putGrowthPolicy", "createTransaction", "forkAccount"],
-    modules=(Module.GROWTH,),
-    identities=IDENTITIES,
-    grants=["configuration"],
-    alone=True,
     defects=["contributions-count-as-growth"],
 )
 def check_contributions_are_base(ctx: Context) -> None:
@@ -340,17 +323,13 @@ def check_contributions_are_base(ctx: Context) -> None:
         ctx.equal(reply.body["event"]["amount"], surplus, "What forked: the surplus", reply)
 
 
-@check(
+@trial(
     "functional/trial-policies/policies-are-versioned",
     title="A policy never changes: another needs another version, and past events keep theirs",
     failure_title="A policy is rewritten in place, or past events change theirs",
     severity=Severity.HIGH,
     requirements=["SYS-GRO"],
     operations=["putGrowthPolicy", "getGrowthPolicy", "forkAccount", "getGrowthEvent"],
-    modules=(Module.GROWTH,),
-    identities=IDENTITIES,
-    grants=["configuration"],
-    alone=True,
     defects=["policies-can-be-rewritten", "policies-need-not-add-up"],
 )
 def check_policies_are_versioned(ctx: Context) -> None:

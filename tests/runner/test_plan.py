@@ -98,7 +98,8 @@ def test_selections_narrow_each_other() -> None:
 
 def test_every_check_has_exactly_one_phase(profile: Profile) -> None:
     catalogue = load_catalogue()
-    everything = replace(OFFER, modules=frozenset(Module))
+    granted = frozenset({"configuration"})
+    everything = replace(OFFER, modules=frozenset(Module), grants=granted)
     plan = make_plan(catalogue, profile, everything, [spec.id for spec in catalogue])
     phases = [to_run(plan, phase) for phase in ("parallel", "alone", "sweep")]
     assert sorted(row.id for rows in phases for row in rows) == [spec.id for spec in catalogue]
