@@ -32,8 +32,10 @@ def tidy_up(
 
     Nothing is forced: an account that refuses withdrawals, say, stays and is named.
     """
+    # An object may have been booked twice; two closings at once would fail each other.
+    distinct = {(made.kind, made.id): made for made in objects}
     with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
-        left = pool.map(lambda made: _close(made, sessions), objects)
+        left = pool.map(lambda made: _close(made, sessions), distinct.values())
         return tuple(row for row in left if row is not None)
 
 
