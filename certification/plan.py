@@ -108,7 +108,7 @@ def make_plan(
     return tuple(
         _row(spec, _fixed(spec, profile, offer, kept))
         for spec in catalogue
-        if matches(spec.id, profile.checks)
+        if profile.plans(spec.id)
     )
 
 
@@ -131,11 +131,11 @@ def _fixed(
     """Decide what planning can decide; None where the check is to be run."""
     if spec.id not in kept:
         return Outcome.NOT_EXERCISED, NOT_SELECTED
-    for module in spec.modules:
-        if module not in offer.modules:
-            if module in profile.modules_required:
-                return Outcome.FAIL, f"the profile requires the module {module.value}; not declared"
-            return Outcome.NOT_APPLICABLE, f"the module {module.value} is not declared"
+    declared = frozenset(module.value for module in offer.modules)
+    # The same rule decides again when a recorded run is scored under another profile.
+    by_module = profile.module_outcome(_row(spec, None), declared)
+    if by_module is not None:
+        return by_module
     for operation in spec.operations:
         if operation in offer.deviations:
             reason = f"declared deviation from {operation}: {offer.deviations[operation]}"
