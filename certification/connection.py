@@ -74,6 +74,8 @@ class Opened:
     """What check processes need besides our own environment."""
     disposable: bool
     """The database is temporary: nothing is left behind that would need closing."""
+    requests_max: int | None
+    """Of the whole run."""
 
     @property
     def stop_file(self) -> Path:
@@ -188,26 +190,31 @@ class Connection:
 
 @contextmanager
 def open_target(
-    target_file: Path | None,
-    command: Command | None,
+    source: Path | Command | None,
     *,
     work: Path,
     seed: int,
     writes: bool = True,
+    requests_max: int | None = None,
 ) -> Iterator[Opened]:
     """Open the deployment of a target file, or launch a local one for the time of the context.
 
+    `source` is the path of a target file, or the command of a local target; None starts the
+    embedded default.
+
     `work` is the run's folder. With `writes` false only reads and logins are sent, and no identity
-    is created. Raises `UsageError`, `NotConforming`, `TargetLost` before anything is observed.
+    is created. `requests_max` bounds the run besides what the target file allows. Raises
+    `UsageError`, `NotConforming`, `TargetLost` before anything is observed.
     """
     shared = work / "work"
     shared.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         opening = (
-            _given(target_file, shared)
-            if target_file is not None
-            else _local(stack, command or reference_command(), shared)
+            _given(source, shared)
+            if isinstance(source, Path)
+            else _local(stack, source or reference_command(), shared)
         )
+        opening = replace(opening, requests_max=_least(opening.requests_max, requests_max))
         opened = _open(opening, seed=seed, writes=writes)
         stack.callback(opened.access.client.close)
         yield opened
@@ -217,7 +224,7 @@ def connect_worker(run_file: RunFile, sink: SpoolSink) -> Connection:
     """Connect a check process to the target that the runner opened; sends nothing."""
     target = load_target(Path(run_file.target_file))
     shared = Path(run_file.shared)
-    access = _access(target, shared, sink)
+    access = _access(target, shared, sink, requests_max=run_file.requests_max)
     run = RunSecret(
         prefix=run_file.prefix,
         value=Secret(source=f"env:{RUN_SECRET}"),
@@ -241,7 +248,8 @@ def read_public(base_url: BaseUrl, *, ca: Path | None, work: Path) -> Json:
         limits=Limits(allow_hosts=(base_url.host,)),
         tls=Tls(ca=ca),
     )
-    access = _access(target, work, SpoolSink(Spool(work / "runner.jsonl"), RUNNER))
+    sink = SpoolSink(Spool(work / "runner.jsonl"), RUNNER)
+    access = _access(target, work, sink, requests_max=None)
     try:
         return read_capability(access, target_id=target.name).document
     finally:
@@ -257,15 +265,18 @@ class _Opening:
     shared: Path
     environment: Mapping[str, str]
     disposable: bool
+    requests_max: int | None
 
 
 def _given(target_file: Path, shared: Path) -> _Opening:
+    target = load_target(target_file)
     return _Opening(
-        target=load_target(target_file),
+        target=target,
         target_file=target_file.resolve(),
         shared=shared,
         environment={},
         disposable=False,
+        requests_max=target.limits.requests_max,
     )
 
 
@@ -286,14 +297,21 @@ def _local(stack: ExitStack, command: Command, shared: Path) -> _Opening:
         shared=shared,
         environment=local.environment,
         disposable=True,
+        requests_max=None,
     )
+
+
+def _least(one: int | None, other: int | None) -> int | None:
+    bounds = [bound for bound in (one, other) if bound is not None]
+    return min(bounds, default=None)
 
 
 def _open(opening: _Opening, *, seed: int, writes: bool) -> Opened:
     target = opening.target
     folder = opening.shared / "spool-runner"
     folder.mkdir()
-    access = _access(target, opening.shared, SpoolSink(Spool(folder / "runner.jsonl"), RUNNER))
+    sink = SpoolSink(Spool(folder / "runner.jsonl"), RUNNER)
+    access = _access(target, opening.shared, sink, requests_max=opening.requests_max)
     read = read_capability(access, target_id=target.name)
     run = RunSecret(
         prefix=f"cert-{secrets.token_hex(4)}",
@@ -318,14 +336,15 @@ def _open(opening: _Opening, *, seed: int, writes: bool) -> Opened:
         prepared=prepared,
         environment={**opening.environment, RUN_SECRET: run.value.reveal()},
         disposable=opening.disposable,
+        requests_max=opening.requests_max,
     )
 
 
-def _access(target: Target, shared: Path, sink: SpoolSink) -> Access:
+def _access(target: Target, shared: Path, sink: SpoolSink, *, requests_max: int | None) -> Access:
     limiter = Limiter(
         shared / "requests",
         per_second=target.limits.requests_per_second,
-        requests_max=target.limits.requests_max,
+        requests_max=requests_max,
     )
     client = Client(client_settings(target), Surroundings(limiter=limiter))
     return Access(client=client, contract=load_contract(), sink=sink)

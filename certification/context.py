@@ -104,6 +104,8 @@ class Context:
     """Everything that the run created so far, in all workers."""
     stopping: Callable[[], bool]
     """Whether the run ends early; no request starts then."""
+    trials: Mapping[str, int] = field(default_factory=dict)
+    """The profile's trial counts by name."""
     clock: Callable[[], float] = time.monotonic
     random: random.Random = field(init=False)
     arrange: Arrange = field(init=False)

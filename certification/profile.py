@@ -45,6 +45,24 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """A fixed part of the catalogue, for a first answer in little time.
+
+    Membership hangs on a check's id alone: two runs compare, and a new check moves no other one.
+    """
+
+    one_in: int
+    always: tuple[str, ...]
+    """Globs on the ids of checks that are in whatever their digest says."""
+
+    def holds(self, check: str) -> bool:
+        """Whether the check of this id belongs to the sample."""
+        if any(fnmatchcase(check, glob) for glob in self.always):
+            return True
+        return int.from_bytes(hashlib.sha256(check.encode()).digest()[:4]) % self.one_in == 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """A named, versioned set of rules; scoring and gates read their numbers from nowhere else."""
 
@@ -55,6 +73,8 @@ class Profile:
     """`register`: every requirement counts; `selected`: those that the planned checks verify."""
     checks: tuple[str, ...]
     """Globs on check ids: what the profile plans. `*` matches slashes too."""
+    sample: Sample | None
+    """Where given, only these of the checks are planned."""
     modules_required: frozenset[Module]
     modules_optional: frozenset[Module]
     coverage_min: Fraction
@@ -87,7 +107,8 @@ class Profile:
 
     def plans(self, check: str) -> bool:
         """Whether the profile plans the check of this id."""
-        return any(fnmatchcase(check, glob) for glob in self.checks)
+        named = any(fnmatchcase(check, glob) for glob in self.checks)
+        return named and (self.sample is None or self.sample.holds(check))
 
     def level_names(self) -> tuple[str, ...]:
         """Return every level, best first, the bottom one included."""
@@ -151,6 +172,7 @@ def _read(source: TomlSource) -> Profile:
         title=root.text("title"),
         scope=root.text("scope", "register", choices=("register", "selected")),
         checks=root.texts("checks"),
+        sample=_sample(root.section("sample")) if root.has("sample") else None,
         modules_required=_modules(modules, "required"),
         modules_optional=_modules(modules, "optional"),
         coverage_min=root.number("coverage_min", most=ONE),
@@ -235,6 +257,15 @@ def _modules(section: Section, key: str) -> frozenset[Module]:
     return frozenset(Module(name) for name in names)
 
 
+def _sample(section: Section) -> Sample:
+    one_in = section.integer("one_in")
+    if one_in < 1:
+        raise section.error("one_in", f"{one_in} is no share", hint="3 means every third check")
+    sample = Sample(one_in=one_in, always=section.texts("always", ()))
+    section.done()
+    return sample
+
+
 def _severities(section: Section) -> dict[Severity, Fraction]:
     found = {severity: _positive(section, severity.value) for severity in Severity}
     section.done()
@@ -302,6 +333,7 @@ __all__ = [
     "Gate",
     "Level",
     "Profile",
+    "Sample",
     "Target",
     "canonical",
     "load_profile",

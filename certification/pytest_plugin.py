@@ -282,4 +282,5 @@ def _context(config: pytest.Config, spec: CheckSpec, case: str) -> Context:
         created=connection.created,
         objects=connection.objects,
         stopping=lambda: connection.stop_reason() is not None,
+        trials=run_file.trials,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -29,6 +30,10 @@ class RunFile:
     """Folder of the phase's spool files."""
     shared: str
     """Folder with what processes share: request budget, stop file, created objects."""
+    requests_max: int | None
+    """The least that the target file and the profile allow for the whole run."""
+    trials: Mapping[str, int]
+    """The profile's trial counts by name."""
     ready_deadline_s: float
     """How long readiness is waited for after a lost connection."""
 

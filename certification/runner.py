@@ -39,6 +39,7 @@ from certification.profile import Profile
 from certification.progress import Display
 from certification.register import load_register
 from certification.results import SELECTION_PASSED
+from certification.run_folder import prepare_folder, remove_unused
 from certification.runfile import RunFile
 from certification.scoring import SCORING_VERSION
 from certification.spool import merge
@@ -101,9 +102,14 @@ def run(config: RunConfig, *, display: Display, interrupted: threading.Event) ->
     catalogue = load_catalogue()
     prepare_folder(config.out)
     with ExitStack() as stack:
-        stack.callback(_remove_unused, config.out)
+        stack.callback(remove_unused, config.out)
         opened = stack.enter_context(
-            open_target(config.target_file, config.command, work=config.out, seed=seed)
+            open_target(
+                config.target_file or config.command,
+                work=config.out,
+                seed=seed,
+                requests_max=config.profile.requests_max,
+            )
         )
         display.note(f"target: {opened.identity.target_id} at {opened.identity.base_url}")
         plan = plan_run(config, catalogue, opened)
@@ -137,27 +143,6 @@ def run(config: RunConfig, *, display: Display, interrupted: threading.Event) ->
     return RunOutcome(evidence=evidence, judgement=judge(evidence, today=date.today()))  # noqa: DTZ011  the operator's day
 
 
-def prepare_folder(out: Path) -> None:
-    """Make the run's folder; raises `UsageError` where it holds a run already or cannot be made."""
-    try:
-        if out.exists() and any(out.iterdir()):
-            raise UsageError(
-                f"{out} is not empty", hint="choose another --out folder, or remove this one"
-            )
-        (out / "work").mkdir(parents=True)
-    except OSError as error:
-        raise UsageError(
-            f"{out}: cannot be used as --out folder: {error.strerror}",
-            hint="name a folder that can be created",
-        ) from error
-
-
-def _remove_unused(out: Path) -> None:
-    """Remove the folder again where the run ended before there was any evidence."""
-    if not list(out.glob("evidence.jsonl*")):
-        shutil.rmtree(out, ignore_errors=True)
-
-
 def plan_run(
     config: RunConfig, catalogue: Sequence[CheckSpec], opened: Opened
 ) -> tuple[PlannedCheck, ...]:
@@ -166,7 +151,8 @@ def plan_run(
 
     def by_keyword(keyword: str) -> frozenset[CheckId]:
         run_file = opened.work / "collect.json"
-        _run_file(opened, "collect", [spec.id for spec in catalogue]).write(run_file)
+        ids = [spec.id for spec in catalogue]
+        _run_file(opened, "collect", ids, config=config).write(run_file)
         try:
             return keyword_matches(keyword, catalogue, run_file)
         except ValueError as error:
@@ -256,7 +242,7 @@ def _one_phase(
     spool.mkdir()
     run_file = work.opened.work / f"{phase}.json"
     ids = [row.id for row in rows]
-    _run_file(work.opened, phase, ids).write(run_file)
+    _run_file(work.opened, phase, ids, config=work.config).write(run_file)
     log = work.opened.work / f"pytest-{phase}.log"
     end = run_phase(
         PhaseRun(
@@ -332,7 +318,9 @@ def _incident(work: _Work, phase: str, end: PhaseEnd, log: Path) -> None:
     work.display.note(f"phase {phase}: {end.value}; see {kept}")
 
 
-def _run_file(opened: Opened, phase: str, planned: Sequence[CheckId]) -> RunFile:
+def _run_file(
+    opened: Opened, phase: str, planned: Sequence[CheckId], *, config: RunConfig
+) -> RunFile:
     return RunFile(
         run_id=opened.run_id,
         prefix=opened.prefix,
@@ -344,6 +332,8 @@ def _run_file(opened: Opened, phase: str, planned: Sequence[CheckId]) -> RunFile
         capabilities=opened.capabilities,
         spool=str(opened.work / f"spool-{phase}"),
         shared=str(opened.work),
+        requests_max=opened.requests_max,
+        trials=config.profile.trials,
         ready_deadline_s=READY_DEADLINE_S,
     )
 
@@ -385,8 +375,3 @@ def _ends_at_s(profile: Profile) -> float | None:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def default_out(now: datetime) -> Path:
-    """Return the folder of a run that was given none: `runs/<UTC time>`."""
-    return Path("runs") / now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")

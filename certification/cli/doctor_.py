@@ -35,7 +35,7 @@ def command(target_file: Path | None, profile_name: str, as_json: bool) -> int:
     profile, catalogue = load_profile(profile_name), load_catalogue()
     with (
         tempfile.TemporaryDirectory(prefix="certify-doctor-") as folder,
-        open_target(target_file, None, work=Path(folder), seed=0, writes=False) as opened,
+        open_target(target_file, work=Path(folder), seed=0, writes=False) as opened,
     ):
         offer = offer_of(
             opened.capabilities,

@@ -47,7 +47,7 @@ def command(
             selection=options.selection_of(keyword, suites, checks),
             workers=workers,
         )
-        with open_target(target_file, None, work=Path(folder), seed=0, writes=False) as opened:
+        with open_target(target_file, work=Path(folder), seed=0, writes=False) as opened:
             plan = plan_run(config, load_catalogue(), opened)
     requests, seconds = estimate(plan, workers=workers)
     if as_json:

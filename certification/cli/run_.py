@@ -65,7 +65,8 @@ def command(
     from certification.cli.interruption import interruption
     from certification.profile import load_profile
     from certification.progress import display_for
-    from certification.runner import RunConfig, default_out, run
+    from certification.run_folder import default_out
+    from certification.runner import RunConfig, run
     from certification.waivers import load_attestations, load_waivers, load_workarounds
 
     profile = load_profile(profile_name)

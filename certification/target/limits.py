@@ -77,7 +77,7 @@ class Limiter:
             if self._requests_max is not None and sent >= self._requests_max:
                 raise BudgetSpent(
                     f"the budget of {self._requests_max} requests is spent",
-                    hint="raise limits.requests_max in the target file, or run fewer checks",
+                    hint="raise requests_max in the target file or profile, or run fewer checks",
                 )
             slot = max(self._clock(), earliest)
             # Fixed width: a shorter text never leaves the tail of a longer one behind.

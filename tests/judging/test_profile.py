@@ -134,3 +134,18 @@ def test_targets_and_trials_are_named_numbers() -> None:
         60,
         None,
     )
+
+
+def test_a_sample_is_fixed_by_the_ids_of_its_checks() -> None:
+    ids = [f"functional/area/check-{number}" for number in range(600)]
+    profile = parse_profile(document(sample={"one_in": 3, "always": ["*/check-1", "*/check-2"]}))
+    planned = {name for name in ids if profile.plans(name)}
+    assert 150 < len(planned) < 250
+    assert {"functional/area/check-1", "functional/area/check-2"} <= planned
+    everything = {name for name in ids if parse_profile(document()).plans(name)}
+    assert everything == set(ids)
+
+
+def test_a_share_of_nothing_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"sample\.one_in: 0 is no share"):
+        parse_profile(document(sample={"one_in": 0}))
