@@ -164,6 +164,13 @@ def retire(database: Path) -> None:
     metavar="CLASS,...",
     help="Classes that a password needs: lower, upper, digit, symbol.",
 )
+@click.option("--metrics/--no-metrics", default=True, show_default=True, help="Serve /metrics.")
+@click.option(
+    "--access-log/--no-access-log",
+    default=True,
+    show_default=True,
+    help="A line a request at level info, of 5xx at level error.",
+)
 @click.option("--allow-plain-http", is_flag=True, help="Serve without TLS beyond loopback.")
 @click.option("--die-with-parent", is_flag=True, help="Stop when the starting process is gone.")
 def serve(  # noqa: PLR0913 - one argument for each option
@@ -179,6 +186,8 @@ def serve(  # noqa: PLR0913 - one argument for each option
     rate_limit: str,
     login_rate_limit: str,
     password_complexity: str,
+    metrics: bool,
+    access_log: bool,
     allow_plain_http: bool,
     die_with_parent: bool,
 ) -> None:
@@ -207,6 +216,8 @@ def serve(  # noqa: PLR0913 - one argument for each option
         rate_window_s=window_s,
         login_requests=logins,
         login_window_s=login_window_s,
+        metrics=metrics,
+        access_log=access_log,
     )
     try:
         code = serving.serve(settings, die_with_parent=die_with_parent)

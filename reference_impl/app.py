@@ -5,6 +5,7 @@ through `web.write` to the writer (idempotency, change, audit: one transaction),
 and `journal` apply the rules of `ledger` to rows; `views` gives the rows their wire form.
 """
 
+import functools
 import logging
 import os
 import re
@@ -16,6 +17,7 @@ from flask import g, request
 from werkzeug.exceptions import HTTPException
 
 from . import (
+    access_log,
     accounts,
     audit_api,
     capability,
@@ -23,9 +25,13 @@ from . import (
     config,
     database,
     erasure,
+    events,
     grants,
     health,
     ids,
+    metrics,
+    metrics_requests,
+    metrics_scrape,
     mfa,
     passwords,
     ratelimit,
@@ -34,6 +40,7 @@ from . import (
     sealed,
     serving,
     sessions,
+    tracing,
     transactions,
     users,
     web,
@@ -49,6 +56,7 @@ PARTS = (
     audit_api,
     capability,
     erasure,
+    events,
     grants,
     health,
     mfa,
@@ -60,7 +68,6 @@ PARTS = (
 """Modules with a blueprint; analytics and growth bring their own."""
 RUNTIME_DIR = "ALLUSE_RUNTIME_DIR"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _SECURITY_HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -97,8 +104,24 @@ def create_app(settings: config.Settings | None = None, clock: Clock | None = No
     for blueprint in (analytics.blueprint, *growth.BLUEPRINTS):
         app.register_blueprint(blueprint)
     reports_builder.install(app)
+    observe(app, shared)
     register_instance(shared.instance)
     return app
+
+
+def observe(app: flask.Flask, shared: web.Services) -> None:
+    """Count and log every request, and serve the counts if the operator wants them."""
+    counted, log = shared.metrics, None
+    if shared.settings.access_log:
+        log = access_log.AccessLog(
+            everything=logging.getLogger().isEnabledFor(logging.INFO),
+            dropped=functools.partial(counted.count, metrics.LOG_DROPPED),
+        )
+    if shared.settings.metrics:
+        metrics.count_lines(counted)
+        app.extensions["alluse.sample"] = metrics_scrape.start(shared)
+        app.register_blueprint(metrics_scrape.blueprint)
+    metrics_requests.install(app, counted, log)
 
 
 def build_services(settings: config.Settings, clock: Clock) -> web.Services:
@@ -107,6 +130,9 @@ def build_services(settings: config.Settings, clock: Clock) -> web.Services:
     connection = readers.get()
     keys = sealed.read_keys(settings.database)
     pepper = sealed.peppered(keys, b"payload")
+    runtime = os.environ.get(RUNTIME_DIR)
+    folder = Path(runtime) if runtime else None
+    counted = metrics.Metrics(folder) if settings.metrics else metrics.Nothing()
     return web.Services(
         settings=settings,
         clock=clock,
@@ -116,6 +142,7 @@ def build_services(settings: config.Settings, clock: Clock) -> web.Services:
             queue_size=settings.queue_size,
             wait_s=settings.write_wait_s,
             on_lost_disk=serving.leave,
+            on_commit=counted.committed,
         ),
         passwords=passwords.Passwords(wait_s=settings.password_wait_s),
         sealer=sealed.Sealer(settings.database),
@@ -131,6 +158,7 @@ def build_services(settings: config.Settings, clock: Clock) -> web.Services:
         ),
         instance=ids.new_id("ins", clock.now_ms())[4:],
         build=capability.build_digest(),
+        metrics=counted,
     )
 
 
@@ -145,8 +173,8 @@ def begin_request() -> None:
     """Name the request: the client's X-Request-Id and trace id, or new ones."""
     given = request.headers.get("X-Request-Id", "")
     g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
-    parent = _TRACE_PARENT.fullmatch(request.headers.get("traceparent", ""))
-    g.trace_id = parent[1] if parent else secrets.token_hex(16)
+    trace = tracing.accept(request.headers.get("traceparent"))
+    g.trace_id, g.span_id, g.traceparent = trace.trace_id, trace.span_id, trace.parent
 
 
 def finish_response(response: flask.Response) -> flask.Response:

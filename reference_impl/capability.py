@@ -7,14 +7,13 @@ from typing import Any
 
 import flask
 
-from . import __version__, config, totp, web
+from . import __version__, config, events, health, metrics_scrape, totp, tracing, web
 from .growth import policies
 
 blueprint = flask.Blueprint("capability", __name__)
 
 CONTRACT_VERSION = "0.1.0"
 NOT_BUILT = (
-    "getMetrics",
     "listAlerts",
     "listAlertHistory",
     "acknowledgeAlert",
@@ -31,6 +30,35 @@ NOT_BUILT = (
     "listRecoveries",
 )
 """Operations of the module operations that are not there."""
+NOT_INTEGRATED = (
+    "listIntegrations",
+    "probeIntegration",
+    "createWebhook",
+    "listWebhooks",
+    "getWebhook",
+    "deleteWebhook",
+    "getStrategy",
+    "putStrategy",
+    "executeStrategy",
+    "getStrategyExecution",
+    "listStrategyResults",
+    "createOrder",
+    "listOrders",
+    "getOrder",
+    "cancelOrder",
+    "receiveMarketCallback",
+    "listPositions",
+    "createReconciliation",
+    "getReconciliation",
+    "exchangeToken",
+)
+"""Operations of the module integration that are not there."""
+
+
+def _lacks(names: tuple[str, ...]) -> list[dict[str, str]]:
+    return [{"operationId": name, "reason": "not built yet; answers 404"} for name in names]
+
+
 MODULES = (
     {"id": "core", "version": CONTRACT_VERSION, "level": "full"},
     {"id": "growth", "version": CONTRACT_VERSION, "level": "full"},
@@ -39,9 +67,13 @@ MODULES = (
         "id": "operations",
         "version": CONTRACT_VERSION,
         "level": "partial",
-        "deviations": [
-            {"operationId": name, "reason": "not built yet; answers 404"} for name in NOT_BUILT
-        ],
+        "deviations": _lacks(NOT_BUILT),
+    },
+    {
+        "id": "integration",
+        "version": CONTRACT_VERSION,
+        "level": "partial",
+        "deviations": _lacks(NOT_INTEGRATED),
     },
 )
 STORED_STATUSES = (200, 201, 409, 412, 422)
@@ -70,7 +102,7 @@ def document(shared: web.Services) -> dict[str, Any]:
         },
         "build": shared.build,
         "instance": shared.instance,
-        "modules": list(MODULES),
+        "modules": modules(settings),
         "currencies": [
             {"code": code, "exponent": exponent} for code, exponent in config.CURRENCIES.items()
         ],
@@ -128,8 +160,34 @@ def document(shared: web.Services) -> dict[str, Any]:
             "tree": "rfc9162",
             "checkpoint_key": shared.signer.public_key,
         },
+        "events": events.declared(),
+        "observability": observability(settings),
+        "components": [
+            {"name": name, "health": check} for name, check in health.COMPONENTS.items()
+        ],
         "clock": {"controllable": False},
     }
+
+
+def modules(settings: config.Settings) -> list[dict[str, Any]]:
+    """Return the modules; without metrics their operation is one more that is not there."""
+    shown: list[dict[str, Any]] = [dict(module) for module in MODULES]
+    if not settings.metrics:
+        lacks = {"operationId": "getMetrics", "reason": "switched off; answers 404"}
+        for module in shown:
+            if module["id"] == "operations":
+                module["deviations"] = [*module["deviations"], lacks]
+    return shown
+
+
+def observability(settings: config.Settings) -> dict[str, Any]:
+    """Return what can be observed from outside."""
+    shown: dict[str, Any] = {"trace_headers": list(tracing.HEADERS)}
+    if settings.metrics:
+        shown["metrics"] = dict(metrics_scrape.MEANINGS)
+    if settings.access_log:
+        shown["log_format"] = "json-lines"
+    return shown
 
 
 @blueprint.get("/.well-known/alluse")

@@ -1,9 +1,10 @@
 """Settings of the server: what it is told, how that reaches its workers, and its fixed limits."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 MAX_AMOUNT = 9_007_199_254_740_991
 """Largest amount and customer balance, in minor units: the largest I-JSON integer."""
@@ -41,6 +42,14 @@ LOCKOUT_MEMORY_S = 24 * 3600
 MFA_CHALLENGE_TTL_S = 120
 MFA_ATTEMPTS_MAX = 5
 BUFFER_BPS_DEFAULT = 500
+EVENTS_RETENTION_S = 7 * 24 * 3600
+"""An event is kept for so long, whoever has fetched it or not."""
+EVENTS_KEPT_MAX = 5_000_000
+"""So many events are kept at most; both are part of the trigger outbox_fold in the schema."""
+OUTBOX_BACKLOG_MAX = 10_000
+"""With more events waiting for a consumer the health check warns."""
+DISK_FREE_MIN_BYTES = 64 * 1024 * 1024
+"""With less free space on the disk of the database this deployment is not ready."""
 
 ENVIRONMENT_PREFIX = "ALLUSE_"
 
@@ -76,6 +85,12 @@ class Settings:
     login_requests: int = 6_000
     login_window_s: int = 60
     """So many logins, refreshes and codes from one address in a window."""
+    metrics: bool = True
+    """Count, and serve the counts under /metrics."""
+    access_log: bool = True
+    """One line a request at level info, or error where the answer is 5xx."""
+    disk_free_min: int = DISK_FREE_MIN_BYTES
+    """Bytes that must be free for readiness; below four times as many it warns."""
 
     def environment(self) -> dict[str, str]:
         """Return the variables that `from_environment` reads back; none is a secret."""
@@ -90,12 +105,19 @@ def complexity(settings: Settings) -> tuple[str, ...]:
     return tuple(name for name in settings.password_complexity.split(",") if name)
 
 
+def truth(text: str) -> bool:
+    """Read a switch back."""
+    return text == "True"
+
+
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings back in a worker; a variable that is not there keeps its default."""
+    convert: dict[str, Callable[[str], Any]]
     convert = {"database": Path, "port": int, "workers": int, "threads": int, "queue_size": int}
     convert |= {"write_wait_s": float, "password_wait_s": float}
     convert |= {"rate_requests": int, "rate_window_s": int}
     convert |= {"login_requests": int, "login_window_s": int}
+    convert |= {"metrics": truth, "access_log": truth, "disk_free_min": int}
     given = {
         field.name: convert.get(field.name, str)(environment[name])
         for field in fields(Settings)

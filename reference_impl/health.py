@@ -1,17 +1,30 @@
-"""Liveness and readiness in the form of draft-inadarei-api-health-check-06."""
+"""Liveness and readiness in the form of draft-inadarei-api-health-check-06.
 
+Each check asks the dependency itself, and its finding is kept for a second: so the answer is
+true, and asking often costs nothing. Who waits for the writer waits for a bounded time.
+"""
+
+import shutil
 import sqlite3
+import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import flask
 import msgspec
 
-from . import access, clock, web
+from . import access, audit, clock, merkle, outbox, web
+from .config import OUTBOX_BACKLOG_MAX
 from .problems import RETRY_AFTER_S, Problem
 
 blueprint = flask.Blueprint("health", __name__)
 
 MEDIA_TYPE = "application/health+json"
+KEPT_S = 1.0
+WRITER_WAIT_S = 0.4
+"""An empty write that takes longer than this means that writes do not get through."""
+_finding = threading.Lock()
 
 
 @blueprint.get("/health/live")
@@ -23,35 +36,98 @@ def live() -> flask.Response:
 @blueprint.get("/health/ready")
 def ready() -> flask.Response:
     """Tell whether this process can read and write the book; the detail is for operators."""
-    checks = {"database:read": [_read()], "database:writer": [_writer()]}
-    passed = all(found["status"] == "pass" for found, *_ in checks.values())
-    document: dict[str, Any] = {"status": "pass" if passed else "fail"}
+    checks = findings(web.services())
+    statuses = {found["status"] for found, *_ in checks.values()}
+    status = next(name for name in ("fail", "warn", "pass") if name in statuses)
+    document: dict[str, Any] = {"status": status}
     if _shows_detail():
         document["checks"] = checks
-    return _respond(200 if passed else 503, document)
+    return _respond(503 if status == "fail" else 200, document)
 
 
-def _read() -> dict[str, Any]:
+def findings(shared: web.Services) -> dict[str, list[dict[str, Any]]]:
+    """Return what was found at most a second ago."""
+    kept = flask.current_app.extensions.get("alluse.health")
+    if kept is None or time.monotonic() - kept[0] > KEPT_S:
+        with _finding:
+            kept = flask.current_app.extensions.get("alluse.health")
+            if kept is None or time.monotonic() - kept[0] > KEPT_S:
+                found = {name: [_checked(name, shared)] for name in CHECKS}
+                kept = flask.current_app.extensions["alluse.health"] = (time.monotonic(), found)
+    checks: dict[str, list[dict[str, Any]]] = kept[1]
+    return checks
+
+
+def _checked(name: str, shared: web.Services) -> dict[str, Any]:
+    kind, look = CHECKS[name]
     try:
-        web.reader().execute("SELECT 1 FROM meta").fetchone()
-    except sqlite3.Error as error:
-        return _check("fail", type(error).__name__)
-    return _check("pass")
+        found = look(shared)
+    except (sqlite3.Error, LookupError, OSError) as error:
+        found = {"status": "fail", "output": type(error).__name__}
+    return {"componentType": kind, "time": clock.text(shared.clock.now_ms()), **found}
 
 
-def _writer() -> dict[str, Any]:
-    return _check("pass" if web.services().writer.alive() else "fail")
+def _read(shared: web.Services) -> dict[str, Any]:
+    shared.readers.get().execute("SELECT 1 FROM meta").fetchone()
+    return {"status": "pass"}
 
 
-def _check(status: str, output: str = "") -> dict[str, Any]:
-    found = {"status": status, "componentType": "datastore", "time": clock.text(web.now_ms())}
-    return {**found, "output": output} if output else found
+def _writer(shared: web.Services) -> dict[str, Any]:
+    if not shared.writer.alive():
+        return {"status": "fail", "output": "the writer has stopped"}
+    if not shared.writer.responds(WRITER_WAIT_S):
+        return {"status": "fail", "output": "writes do not get through"}
+    return {"status": "pass"}
+
+
+def _disk(shared: web.Services) -> dict[str, Any]:
+    free, needed = shutil.disk_usage(shared.settings.database.parent).free, shared.settings
+    status = "pass" if free >= 4 * needed.disk_free_min else "warn"
+    status = "fail" if free < needed.disk_free_min else status
+    return {"status": status, "observedValue": free, "observedUnit": "By"}
+
+
+def _outbox(shared: web.Services) -> dict[str, Any]:
+    """Events that the slowest consumer has before it; without a consumer there is no backlog."""
+    waiting = max(outbox.backlog(shared.readers.get()).values(), default=0)
+    status = "warn" if waiting > OUTBOX_BACKLOG_MAX else "pass"
+    return {"status": status, "observedValue": waiting, "observedUnit": "events"}
+
+
+def _audit(shared: web.Services) -> dict[str, Any]:
+    """Whether a checkpoint can be made of what is stored, and how old its last record is."""
+    connection = shared.readers.get()
+    connection.execute("BEGIN")
+    try:
+        merkle.root(audit.subtrees(connection), audit.size(connection))
+        row = connection.execute("SELECT ts FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
+    finally:
+        connection.execute("ROLLBACK")
+    age_s = 0 if row is None else max(shared.clock.now_ms() - row["ts"], 0) // 1000
+    return {"status": "pass", "observedValue": age_s, "observedUnit": "s"}
+
+
+CHECKS: dict[str, tuple[str, Callable[[web.Services], dict[str, Any]]]] = {
+    "database:read": ("datastore", _read),
+    "database:writer": ("datastore", _writer),
+    "disk:space": ("system", _disk),
+    "outbox:backlog": ("component", _outbox),
+    "audit:checkpoint": ("component", _audit),
+}
+COMPONENTS = {
+    "database": "database:read",
+    "writer": "database:writer",
+    "disk": "disk:space",
+    "outbox": "outbox:backlog",
+    "audit": "audit:checkpoint",
+}
+"""Component -> its check, as the capability document names them."""
 
 
 def _shows_detail() -> bool:
     try:
         web.caller(access.Rank.OPERATOR, auditor=True)
-    except Problem:
+    except (Problem, sqlite3.Error):
         return False
     return True
 

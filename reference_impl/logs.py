@@ -5,6 +5,8 @@ import logging
 import sys
 from typing import Any
 
+import flask
+
 from . import clock
 
 
@@ -22,6 +24,8 @@ class JsonLines(logging.Formatter):
         for name in ("request_id", "trace_id"):
             if hasattr(record, name):
                 line[name] = getattr(record, name)
+            elif flask.has_request_context() and name in flask.g:
+                line[name] = flask.g.get(name)
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         return json.dumps(line)

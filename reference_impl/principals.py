@@ -39,6 +39,8 @@ SCOPES = (
     "users:read",
     "audit:read",
     "grants:read",
+    "events:read",
+    "metrics:read",
 )
 """Scopes that a grant may name."""
 OBJECT_SCOPES = SCOPES[:7]

@@ -37,3 +37,26 @@ CREATE TABLE login_failures (                    -- in a row; a success deletes 
   PRIMARY KEY (name, source)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX login_failures_by_age ON login_failures (last_at);
+
+-- Events of the second factor and of lock-outs (schema_outbox.sql); of whom a lock-out is, is not told.
+CREATE TRIGGER outbox_mfa_enabled AFTER UPDATE OF confirmed_at ON totp
+WHEN OLD.confirmed_at IS NULL AND NEW.confirmed_at IS NOT NULL
+BEGIN
+  INSERT INTO outbox (type, subject, data, traceparent, created_at)
+    SELECT 'alluse.mfa.enabled', NEW.user_id, '{"user_id":"' || NEW.user_id || '"' || '}',
+           traceparent, NEW.confirmed_at FROM outbox_state;
+END;
+CREATE TRIGGER outbox_mfa_disabled AFTER DELETE ON totp WHEN OLD.confirmed_at IS NOT NULL
+BEGIN
+  INSERT INTO outbox (type, subject, data, traceparent, created_at)
+    SELECT 'alluse.mfa.disabled', OLD.user_id, '{"user_id":"' || OLD.user_id || '"' || '}', traceparent,
+           coalesce(now_ms, CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER))
+    FROM outbox_state;
+END;
+CREATE TRIGGER outbox_locked_out AFTER UPDATE OF locked_until ON login_failures
+WHEN NEW.locked_until > OLD.locked_until
+BEGIN
+  INSERT INTO outbox (type, subject, data, traceparent, created_at)
+    SELECT 'alluse.login.locked', 'login', '{"failures":' || NEW.failures || '}', traceparent,
+           NEW.last_at FROM outbox_state;
+END;

@@ -80,6 +80,7 @@ def serve(
     settings = replace(settings, port=settings.port or free_port(settings.host))
     check_port(settings.host, settings.port)
     runtime = Path(tempfile.mkdtemp(prefix="alluse-"))
+    (runtime / "started").write_text(str(time.time()), "ascii")
     stop = threading.Event()
     previous = [(number, signal.signal(number, lambda *_: stop.set())) for number in _SIGNALS]
     try:

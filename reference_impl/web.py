@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +18,8 @@ from . import (
     checkpoints,
     database,
     idempotency,
+    metrics,
+    outbox,
     principals,
     problems,
     ratelimit,
@@ -52,6 +55,7 @@ class Services:
     signer: checkpoints.Signer
     instance: str
     build: str
+    metrics: metrics.Metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,11 +98,13 @@ def reading() -> Tx:
 def snapshot() -> Iterator[Tx]:
     """Let several queries see one state of the book."""
     tx = reading()
+    began = time.perf_counter()
     tx.connection.execute("BEGIN")
     try:
         yield tx
     finally:
         tx.connection.execute("ROLLBACK")
+        tx.services.metrics.observe(metrics.READS, time.perf_counter() - began)
 
 
 def caller(minimum: access.Rank, *, auditor: bool = False) -> access.Caller:
@@ -228,11 +234,13 @@ def digest(shared: Services, document: Any) -> str:
 def commit(act: audit.Act, scope: idempotency.Scope | None, change: Change) -> Reply:
     """Hand a change to the writer: recall, do, record, remember, all in one transaction."""
     shared, instance, trace_id = services(), request.path, g.trace_id
+    traceparent = g.get("traceparent", "")
 
     def run(connection: sqlite3.Connection) -> Reply:
         now = shared.clock.now_ms()
         if scope and (stored := idempotency.recall(connection, scope, now)):
             return shared.sealer.reveal(stored)
+        outbox.begin(connection, now, traceparent)
         done = change(Tx(connection=connection, now_ms=now, services=shared))
         if isinstance(done, Problem):
             refused(connection, done)

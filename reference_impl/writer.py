@@ -14,6 +14,7 @@ import logging
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,11 +79,14 @@ class Writer:
         queue_size: int,
         wait_s: float,
         on_lost_disk: Callable[[], None] = lambda: None,
+        on_commit: Callable[[int, float, str | None], None] = lambda *_: None,
     ) -> None:
         """Open the write connection and the lock file, and start the thread.
 
-        `on_lost_disk` is called when a sync has failed and its requests are answered.
+        `on_lost_disk` is called when a sync has failed and its requests are answered; `on_commit`
+        after each group, with its size, its seconds and, if it failed, why (`failure_reason`).
         """
+        self._on_commit = on_commit
         self._on_lost_disk = on_lost_disk
         self._queue: queue.Queue[Job[object] | None] = queue.Queue(queue_size)
         self._wait_s = wait_s
@@ -120,6 +124,20 @@ class Writer:
         """Tell whether the writer thread still runs."""
         return self._thread.is_alive()
 
+    def queue_length(self) -> int:
+        """Return how many writes wait for a group."""
+        return self._queue.qsize()
+
+    def responds(self, wait_s: float) -> bool:
+        """Tell whether an empty write gets through to the database in time."""
+        job: Job[None] = Job(lambda _: None, None)
+        try:
+            self._queue.put_nowait(job)  # type: ignore[arg-type]  # the queue forgets T
+        except queue.Full:
+            return False
+        passed = job.wait(wait_s) or (not job.claim() and job.wait(wait_s))
+        return passed and job.error is None
+
     def _run(self) -> None:
         while True:
             jobs, last = self._drain()
@@ -143,7 +161,7 @@ class Writer:
 
     def _commit(self, jobs: list[Job[object]]) -> None:
         taken: list[Job[object]] = []
-        lost = False
+        lost, failure, began = False, None, time.perf_counter()
         try:
             with locked(self._gate.fileno()):
                 self._connection.execute("BEGIN IMMEDIATE")
@@ -153,12 +171,13 @@ class Writer:
                 self._connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - the writer outlives whatever fails in a batch
             _log.warning("commit failed: %s", error)
-            lost = is_lost_disk(error)
+            lost, failure = is_lost_disk(error), failure_reason(error)
             self._undo()
             taken += [job for job in jobs if job.claim()]
             for job in taken:
                 job.result, job.error = None, storage_problem(error)
         finally:
+            self._on_commit(len(taken), time.perf_counter() - began, failure)
             for job in taken:
                 job.finish()
             if lost:
@@ -222,6 +241,16 @@ def is_lost_disk(error: Exception) -> bool:
     """Tell an error after which this process cannot know what the file holds."""
     code = getattr(error, "sqlite_errorcode", None)
     return code in LOST_DISK
+
+
+def failure_reason(error: Exception) -> str:
+    """Return why a group could not be committed: lost_disk, busy, full or other."""
+    if is_lost_disk(error):
+        return "lost_disk"
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return {sqlite3.SQLITE_BUSY: "busy", sqlite3.SQLITE_LOCKED: "busy"}.get(
+        code, "full" if code == sqlite3.SQLITE_FULL else "other"
+    )
 
 
 def make_durable(path: Path) -> bool:

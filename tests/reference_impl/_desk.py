@@ -43,6 +43,8 @@ def violations(method: str, path: str, answer: Any) -> list[str]:
     if not exact:
         return []
     body = answer.get_json(silent=True) if answer.data else None
+    if answer.mimetype in {"text/plain", "application/openmetrics-text"}:
+        body = answer.get_data(as_text=True)
     media_type = answer.headers.get("Content-Type") if answer.data else None
     return [
         item.message for item in exact[0].response_violations(answer.status_code, media_type, body)
