@@ -6,7 +6,7 @@ between request and answer; an answer shows one object at one moment, not older 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import groupby
@@ -174,8 +174,19 @@ def ordered(postings: tuple[Posting, ...]) -> tuple[Posting, ...]:
     `seq` may be the same for a settled hold and the transaction before it; of these, the one
     that continues the running balance comes first.
     """
+    return _chained(postings, 0)
+
+
+def ordered_page(postings: Sequence[Posting]) -> tuple[Posting, ...]:
+    """Return the end of a statement in the order of booking; it may begin at any balance."""
+    if not postings:
+        return ()
+    first = min(postings, key=lambda row: row.seq)
+    return _chained(postings, first.running - first.amount)
+
+
+def _chained(postings: Sequence[Posting], balance: int) -> tuple[Posting, ...]:
     found: list[Posting] = []
-    balance = 0
     for _, rows in groupby(sorted(postings, key=lambda row: row.seq), key=lambda row: row.seq):
         level = list(rows)
         while level:

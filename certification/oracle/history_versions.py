@@ -209,7 +209,7 @@ def unreadable(book: Versions, reader: Operation) -> Anomaly | None:
 
 
 def _unreadable_statement(book: Versions, reader: Operation, shown: Statement) -> Anomaly | None:
-    rows = ordered(shown.postings)
+    rows = shown.postings
     for row in rows:
         if row.transaction not in book.position:
             return _dirty(book, reader, row)

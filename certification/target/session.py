@@ -81,12 +81,14 @@ class Session:
         key: str | Unset | None = AUTO,
         if_match: str | None = None,
         back_pressure: bool = True,
+        deadline_s: float | None = None,
     ) -> Reply:
         """Send an operation of the contract and compare the answer with it.
 
         Violations are in the reply, not raised. `key` None sends no Idempotency-Key. A 401
         `token_expired` is answered with a new token and one repeat. Raises `ConnectionLost` where
-        there is no answer; an answer over the cap is a reply with a violation.
+        there is no answer, also after `deadline_s` where that is not the target's own deadline; an
+        answer over the cap is a reply with a violation.
         """
         declared = self._access.contract.operations[operation]
         sent_key = self._access.new_key() if key is AUTO and declared.idempotency_required else key
@@ -105,6 +107,7 @@ class Session:
             identity=self.role,
             operation=operation,
             back_pressure=back_pressure,
+            deadline_s=deadline_s,
         )
         # A public operation goes out as anybody would send it, and costs no login.
         token = None if "public" in declared.roles else self._token_for(extra)

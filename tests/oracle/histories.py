@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import accumulate, permutations
 from typing import Any
 
@@ -114,7 +113,7 @@ def _explains(  # noqa: C901, PLR0911, PLR0912  a branch for each kind and answe
             if row.shown.ledger != cash or row.shown.holds not in {None, sum(holds.values())}:
                 return False
         elif isinstance(row.shown, Statement):
-            if [(p.transaction, p.amount) for p in row.shown.postings] != rows:
+            if not same(rows, row.shown.postings):
                 return False
         elif row.kind in {Kind.SETTLE, Kind.VOID}:
             if (row.transaction in holds) is (row.outcome is Outcome.REFUSED):
@@ -134,16 +133,12 @@ def _explains(  # noqa: C901, PLR0911, PLR0912  a branch for each kind and answe
         else:
             cash += amount
             rows.append((row.transaction, amount))
-    if not by_statement:
-        return True
-    shown = [(p.transaction, p.amount) for p in case.final[A]]
+    return not by_statement or same(rows, case.final[A])
+
+
+def same(rows: list[tuple[str | None, int]], shown: tuple[Posting, ...]) -> bool:
+    """Tell whether these are the rows; a write that had no answer has no name to compare."""
     return len(rows) == len(shown) and all(
-        amount == at_rest and (name is None or name == stated)
-        for (name, amount), (stated, at_rest) in zip(rows, shown, strict=True)
+        amount == posting.amount and name in {None, posting.transaction}
+        for (name, amount), posting in zip(rows, shown, strict=True)
     )
-
-
-def without(case: History, numbers: set[int]) -> History:
-    """The history without some operations; the statements stay as they are."""
-    kept = tuple(row for row in case.operations if row.number not in numbers)
-    return replace(case, operations=kept)
