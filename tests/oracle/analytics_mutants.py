@@ -1,0 +1,100 @@
+"""What the analytics oracle must not become: one changed place of its source each."""
+
+from __future__ import annotations
+
+MUTANTS: dict[str, dict[str, tuple[str, str]]] = {
+    "analytics_series": {
+        "the end is part of the window": (
+            "row.effective_ns < chosen",
+            "row.effective_ns <= chosen",
+        ),
+        "a movement at the end counts": ("effective_ns >= chosen.end", "effective_ns > chosen.end"),
+        "the start belongs to before": (
+            "effective_ns < chosen.start",
+            "effective_ns <= chosen.start",
+        ),
+        "a part of a day is no period": (
+            "return -((self.start_ns - self.end_ns)",
+            "return (-(self.start_ns - self.end_ns)",
+        ),
+        "the default start is an instant": (
+            "max(day_of(min(first, end - 1))",
+            "max((min(first, end - 1))",
+        ),
+        "the default has no 365 days": ("DAYS_DEFAULT = 365", "DAYS_DEFAULT = 3650"),
+        "no entry begins at the end": ("min(first, end - 1)", "min(first, end)"),
+        "a reversal is a flow": ("kind = original[0].kind", 'kind = "deposit"'),
+        "a reversal of nothing passes": (
+            'kind == "reversal":',
+            'kind == "reversal" and rows[0].reverses:',
+        ),
+        "premiums are flows": ('"premium": GAIN', '"premium": FLOW'),
+        "fees are gains": ('"fee": FEE', '"fee": GAIN'),
+        "each line is a movement": (
+            "grouped[row.transaction]",
+            "grouped[row.transaction + row.account]",
+        ),
+        "fees earn nothing": ("return self.gains + self.fees", "return self.gains"),
+        "inflows are not in the base": ("before[number] + period.inflows", "before[number]"),
+        "values forget the opening": ("value, found = self.opening, []", "value, found = 0, []"),
+        "points begin with the window": ("first=max(0, chosen.number(first))", "first=0"),
+        "the first entry is the oldest": (
+            "first = min((row.effective_ns for row in entries), default=chosen",
+            "first = max((row.effective_ns for row in entries), default=chosen",
+        ),
+        "the largest outflow is the sum": (
+            "max(largest, -movement.amount)",
+            "largest - min(0, movement.amount)",
+        ),
+        "fees are outflows": ("if movement.group == FLOW:", "if movement.group != GAIN:"),
+        "offsets are dropped": ("seconds -= away", "seconds -= 0 * away"),
+        "west is east": ('if offset[0] == "+"', 'if offset[0] != "+"'),
+        "fractions are dropped": ('int(part.ljust(9, "0") or 0)', "0"),
+        "fractions are integers": ('part.ljust(9, "0") or 0', "part or 0"),
+        "a leap second is no second": ("since.seconds + leap", "since.seconds"),
+    },
+    "analytics": {
+        "half away from zero": ("(tie and below % 2 == 1)", "tie"),
+        "cut off": ("int(above or", "int(False and above or"),
+        "minus zero": (
+            'return f"-{text}" if units < 0',
+            'return f"-{text}" if value and value < 0',
+        ),
+        "no limit": (">= LIMIT", "> LIMIT"),
+        "the product is a sum": ("index *= 1 + one", "index += one"),
+        "the index keeps its 1": ("timed = index[-1] - 1", "timed = index[-1]"),
+        "inflows weigh from the end": (
+            "period.inflows * (n - number)",
+            "period.inflows * (n - number - 1)",
+        ),
+        "outflows weigh from the start": (
+            "period.outflows * (n - number - 1)",
+            "period.outflows * (n - number)",
+        ),
+        "any divisor": ("if divisor > 0 else None", "if divisor else None"),
+        "money is not weighted": ("Fraction(series.opening)", "Fraction(0)"),
+        "deviation of a population": ("squares / (len(returns) - 1)", "squares / len(returns)"),
+        "a variance": ("root(squares / (len(returns) - 1))", "(squares / (len(returns) - 1))"),
+        "no peak": ("peak = max(peak, index)", "peak = max(peak, Fraction(1))"),
+        "a fall of the start": ("(peak - index) / peak)", "(peak - index))"),
+        "shares of nothing": ("if total <= 0:", "if total < 0:"),
+        "no squares": ("one * one for one in shares", "one for one in shares"),
+        "a share of one": ("Fraction(largest, outflows)", "Fraction(outflows, largest)"),
+        "from the first point": ("Fraction(n - 1, 2), Fraction", "Fraction(n, 2), Fraction"),
+        "a change of n": ("fitted.slope * (n - 1)", "fitted.slope * n"),
+        "flat below a hundredth": ("100 * abs(change) <=", "90 * abs(change) <="),
+        "always rising": ('"rising" if change > 0', '"rising" if change'),
+        "unexplained": ("1 - fitted.unexplained / scatter", "fitted.unexplained / scatter"),
+        "one period short": ("at = n - 1 + horizon", "at = n + horizon"),
+        "n - 1 degrees": ("fitted.unexplained / (n - 2)", "fitted.unexplained / (n - 1)"),
+        "one deviation": ("half = 2 * root", "half = root"),
+        "no spread of the line": ("1 + Fraction(1, n) + ", "1 + "),
+        "risk of one return": ('"risk": 2', '"risk": 1'),
+        "a trend of three points": ('"trend": 2', '"trend": 3'),
+        "prediction of four points": ('"prediction": 3', '"prediction": 4'),
+        "nothing performs": ("if not series.entries:", "if False:"),
+        "everything is near": ("if expected.near else (0,)", "if expected else (0,)"),
+        "nothing is near": ("if expected.near else (0,)", "if not expected else (0,)"),
+        "null is anything": ("return value is not None or right is not None", "return False"),
+    },
+}
