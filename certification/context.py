@@ -57,7 +57,13 @@ class Actor:
         any answer that the contract allows is returned. `request` takes path, query, body, headers,
         key and if_match as `Session.call` does. A 503 `busy` is waited out with the same key.
         """
-        reply = self._past_back_pressure(operation, request)
+
+        def send(refused: Reply | None) -> Reply:
+            # The key of the refused attempt, so that an effect it had after all is not doubled.
+            key = {"key": refused.sent_key} if refused is not None and refused.sent_key else {}
+            return self.session.call(operation, **{**request, **key})
+
+        reply = self._past_back_pressure(operation, send)
         self.context.conforms(reply)
         if problem is not None:
             self.context.is_problem(reply, problem)
@@ -66,23 +72,25 @@ class Actor:
         return reply
 
     def raw(self, method: str, path: str, **request: Any) -> Reply:
-        """Send bytes that the contract would not let `call` send; nothing is checked."""
-        self.context.within_budget()
-        return self.session.send_raw(method, path, **request)
+        """Send bytes that the contract would not let `call` send; nothing is checked.
 
-    def _past_back_pressure(self, operation: str, request: Mapping[str, Any]) -> Reply:
-        sent = dict(request)
+        A 503 with Retry-After is waited out as in `call`; the bytes must be safe to repeat.
+        """
+        return self._past_back_pressure(
+            f"{method} {path}",
+            lambda _refused: self.session.send_raw(method, path, **request),
+        )
+
+    def _past_back_pressure(self, what: str, send: Callable[[Reply | None], Reply]) -> Reply:
+        """Send until the deployment takes the request; `send` is given the refusal before it."""
+        reply = None
         for _ in range(BACK_PRESSURE_REPEATS_MAX):
             self.context.within_budget()
-            reply = self.session.call(operation, **sent)
+            reply = send(reply)
             if reply.status != 503 or reply.retry_after_s is None:
                 return reply
-            if reply.sent_key is not None:
-                sent["key"] = reply.sent_key
             self.context.wait(min(reply.retry_after_s, 5.0))
-        raise Undecided(
-            f"{operation} answered 503 with Retry-After {BACK_PRESSURE_REPEATS_MAX} times"
-        )
+        raise Undecided(f"{what} answered 503 with Retry-After {BACK_PRESSURE_REPEATS_MAX} times")
 
 
 @dataclass(slots=True)

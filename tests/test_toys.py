@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,12 @@ ENVIRONMENT = {**os.environ, "TOY_PASSWORD": PASSWORD}
 
 
 @contextmanager
-def running(*command: str) -> Iterator[str]:
+def running(*command: str, environment: Mapping[str, str] = ENVIRONMENT) -> Iterator[str]:
     """Start a toy in its own process group, give the first line it prints, and end the group."""
     process = subprocess.Popen(
         [sys.executable, "-m", *command],
         cwd=ROOT,
-        env=ENVIRONMENT,
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
