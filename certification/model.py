@@ -167,6 +167,8 @@ class Finding:
     """Numbers of the exchanges of the same case that show it."""
     form_only: bool = False
     """Only the form of an answer is wrong (schema, status 5xx, none at all): raises no veto."""
+    script: str | None = None
+    """A bash script that shows the failure again, where the check could write one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,105 @@
+"""The model walk: random sequences over the whole API, each step held against the oracle."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from certification.checks import check
+from certification.model import Module, Severity, Veto
+
+if TYPE_CHECKING:
+    from certification.context import Context
+
+WALKS = ("first", "second")
+"""Two walks with random numbers of their own, so that two workers share the work."""
+
+
+@check(
+    "functional/walk/money-follows-the-model",
+    title="No sequence of requests takes accounts and money away from the model",
+    failure_title="A sequence of requests leaves accounts or money other than the rules say",
+    severity=Severity.CRITICAL,
+    requirements=["SYS-ACC", "SYS-TXN", "E2E-LIFE", "E2E-TXN"],
+    operations=[
+        "createAccount",
+        "getAccount",
+        "closeAccount",
+        "createTransaction",
+        "createTransactionBatch",
+        "listEntries",
+        "listTransactions",
+    ],
+    veto=Veto.MONEY_NOT_CONSERVED,
+    defects=[
+        "a-new-minimum-allows-a-second-refund",
+        "closed-takes-deposits-in-a-batch",
+        "busy-accounts-lose-a-unit",
+        "pages-after-a-reversal-lose-a-row",
+        "settle-keys-are-forgotten",
+        "conditions-forget-holds",
+    ],
+    budget_s=90,
+)
+@pytest.mark.parametrize("walk", WALKS)
+def check_money_follows_the_model(ctx: Context, walk: str) -> None:
+    """Whether every step of random sequences does what the contract says, and nothing else.
+
+    Why: Each operation can be right alone and wrong after another one: a stale figure, a state that
+        is forgotten, a second refund. Nobody writes a test for every sequence.
+    How: Draw sequences of openings, bookings of every kind, holds, settles, voids, reversals,
+        batches, closings, suspensions, repeats under one key and reads of the past, with amounts at
+        and beyond the edges. After each step read what it touched, and others in turn, and compare
+        with a book that is kept beside; at the end of a sequence re-add all its accounts. A failing
+        sequence is made as short as it gets and written down as a script of curl calls.
+    Fails when: An answer, a refusal, a state or a figure is not the one of the book.
+    Remedy: Run the script of the finding; it is the shortest sequence that was found.
+    """
+    from certification.walking.run import take_a_walk
+
+    take_a_walk(ctx, growth=False, name=walk)
+
+
+@check(
+    "functional/walk/growth-follows-the-model",
+    title="No sequence of requests takes growth away from the model",
+    failure_title="A sequence with forks, merges or reinvestments ends otherwise than ruled",
+    severity=Severity.CRITICAL,
+    requirements=["SYS-GRO", "SYS-ACC", "SYS-TXN", "E2E-GRO"],
+    operations=[
+        "createAccount",
+        "getAccount",
+        "closeAccount",
+        "createTransaction",
+        "forkAccount",
+        "mergeAccounts",
+        "reinvestAccount",
+        "getLineage",
+        "listEntries",
+        "listTransactions",
+    ],
+    modules=(Module.CORE, Module.GROWTH),
+    veto=Veto.MONEY_NOT_CONSERVED,
+    defects=[
+        "void-after-fork-keeps-the-hold",
+        "merge-counts-settled-holds-again",
+        "grandchildren-keep-the-depth",
+    ],
+    budget_s=90,
+)
+@pytest.mark.parametrize("walk", WALKS)
+def check_growth_follows_the_model(ctx: Context, walk: str) -> None:
+    """Whether forks, merges and reinvestments keep to the declared policy between other steps.
+
+    Why: Growth moves whole accounts; what holds, closings, refunds and repeats do to it, and it to
+        them, shows only in sequences.
+    How: As the walk over money, with forks by the policy in force and with own shares, trials that
+        must change nothing, merges into old and new accounts, reinvestments and systems; amounts
+        are those at which the declared policy begins to fork. The lineage is compared edge by edge.
+    Fails when: An answer, a refusal, a state, a figure or an edge is not the one of the book.
+    Remedy: Run the script of the finding; it is the shortest sequence that was found.
+    """
+    from certification.walking.run import take_a_walk
+
+    take_a_walk(ctx, growth=True, name=walk)
