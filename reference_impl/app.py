@@ -171,10 +171,12 @@ def register_instance(instance: str) -> None:
 
 def begin_request() -> None:
     """Name the request: the client's X-Request-Id and trace id, or new ones."""
-    given = request.headers.get("X-Request-Id", "")
-    g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
-    trace = tracing.accept(request.headers.get("traceparent"))
-    g.trace_id, g.span_id, g.traceparent = trace.trace_id, trace.span_id, trace.parent
+    held, environ = g._get_current_object(), request.environ  # noqa: SLF001 - a proxy looks it up at each use
+    given = environ.get("HTTP_X_REQUEST_ID", "")
+    held.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+    held.trace = trace = tracing.accept(environ.get("HTTP_TRACEPARENT"))
+    held.trace_id = trace.trace_id
+    environ[metrics_requests.HELD] = held
 
 
 def finish_response(response: flask.Response) -> flask.Response:
@@ -189,6 +191,8 @@ def finish_response(response: flask.Response) -> flask.Response:
         headers["Strict-Transport-Security"] = STRICT_TRANSPORT
     if not drain_body():
         headers["Connection"] = "close"
+    if response.status_code >= 400:
+        metrics_requests.count_problem(web.services().metrics, response)
     return response
 
 

@@ -138,7 +138,8 @@ class Metrics:
 
     def count(self, family: Family, labels: tuple[str, ...] = (), amount: float = 1) -> None:
         """Add to a counter or a gauge."""
-        self.store.add(self.store.place(family.name, labels), amount)
+        store = self.store
+        store.add(store.place(family.name, labels), amount)
 
     def put(self, family: Family, value: float, labels: tuple[str, ...] = ()) -> None:
         """Set a gauge of this worker."""

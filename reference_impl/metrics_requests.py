@@ -2,12 +2,11 @@
 
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import flask
 import msgspec
-from flask import g, request
 
 from . import metrics, problems
 from .access_log import AccessLog, Entry
@@ -15,8 +14,8 @@ from .metrics import Metrics
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
-TOLD = "alluse.told"
-"""Key of the WSGI environment under which the application tells what it knows of the request."""
+HELD = "alluse.held"
+"""Key of the WSGI environment under which the application leaves what it knows of the request."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UNKNOWN = "none"
 """Route of a request that led nowhere, method of one that is none of HTTP's own."""
@@ -40,27 +39,14 @@ def template(rule: str) -> str:
 def install(app: flask.Flask, counted: Metrics, log: AccessLog | None) -> None:
     """Watch all requests of an application; an access log of None writes no lines."""
     routes = {rule.rule: template(rule.rule) for rule in app.url_map.iter_rules()}
-
-    def tell(response: flask.Response) -> flask.Response:
-        rule = request.url_rule
-        route = UNKNOWN if rule is None else routes.get(rule.rule, UNKNOWN)
-        request.environ[TOLD] = (
-            route,
-            g.get("request_id", ""),
-            g.get("trace_id", ""),
-            g.get("span_id", ""),
-            g.get("actor", ""),
-        )
-        if response.status_code >= 400 and response.mimetype == problems.MEDIA_TYPE:
-            count_problem(counted, response)
-        return response
-
-    app.after_request(tell)
-    app.wsgi_app = watched(app.wsgi_app, counted, log)  # type: ignore[assignment,method-assign]  # as Flask says
+    inner: Application = app.wsgi_app
+    app.wsgi_app = watched(inner, counted, log, routes)  # type: ignore[assignment,method-assign]  # as Flask says
 
 
 def count_problem(counted: Metrics, response: flask.Response) -> None:
     """Count a refusal by its code, replayed ones too."""
+    if response.mimetype != problems.MEDIA_TYPE:
+        return
     try:
         code = msgspec.json.decode(response.get_data(), type=_Code).code
     except msgspec.DecodeError:
@@ -69,7 +55,9 @@ def count_problem(counted: Metrics, response: flask.Response) -> None:
         counted.count(metrics.PROBLEMS, (code,))
 
 
-def watched(application: Application, counted: Metrics, log: AccessLog | None) -> Application:
+def watched(
+    application: Application, counted: Metrics, log: AccessLog | None, routes: Mapping[str, str]
+) -> Application:
     """Return the application with each request counted once, however it ends."""
 
     def run(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -89,9 +77,26 @@ def watched(application: Application, counted: Metrics, log: AccessLog | None) -
             counted.count(metrics.ACTIVE, (), -1)
             method = environ["REQUEST_METHOD"]
             method = method if method in METHODS else UNKNOWN
-            told = environ.get(TOLD) or (UNKNOWN, "", "", "", "")
-            counted.observe(metrics.REQUESTS, took, (method, told[0], status))
+            asked = environ.get("werkzeug.request")
+            rule = None if asked is None else asked.url_rule
+            route = UNKNOWN if rule is None else routes.get(rule.rule, UNKNOWN)
+            counted.observe(metrics.REQUESTS, took, (method, route, status))
             if log is not None and (log.everything or status[0] == "5"):
-                log.put(Entry(time.time(), method, told[0], status, took, *told[1:]))
+                log.put(entry((method, route, status), took, environ.get(HELD)))
 
     return run
+
+
+def entry(labels: tuple[str, str, str], seconds: float, held: Any) -> Entry:
+    """Return the line of a request; `held` is what Flask kept of it, if it came so far."""
+    known = {} if held is None else vars(held)
+    trace = known.get("trace")
+    return Entry(
+        time.time(),
+        *labels,
+        seconds,
+        known.get("request_id", ""),
+        "" if trace is None else trace.trace_id,
+        "" if trace is None else trace.span_id,
+        known.get("actor", ""),
+    )

@@ -14,7 +14,8 @@ from typing import Any
 from . import clock
 
 SPECVERSION = "1.0"
-COLUMNS = "seq, event_id, type, subject, kind, amount, currency, data, traceparent, created_at"
+_64_BITS = (1 << 64) - 1
+COLUMNS = "seq, salt, type, subject, kind, amount, currency, data, traceparent, created_at"
 
 
 def begin(connection: sqlite3.Connection, now_ms: int, traceparent: str) -> None:
@@ -102,7 +103,7 @@ def document(row: Any, origin: str) -> dict[str, Any]:
     data["account_ids"] = account_ids(data)
     event = {
         "specversion": SPECVERSION,
-        "id": row["event_id"],
+        "id": f"evt_{row['seq']}_{row['salt'] & _64_BITS:016x}",
         "source": origin,
         "type": row["type"],
         "subject": row["subject"],

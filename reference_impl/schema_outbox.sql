@@ -12,7 +12,7 @@ INSERT INTO outbox_state (id) VALUES (1);
 
 CREATE TABLE outbox (
   seq         INTEGER PRIMARY KEY,               -- the newest row is never deleted: seq only rises
-  event_id    TEXT    NOT NULL DEFAULT ('evt_' || lower(hex(randomblob(16)))),
+  salt        INTEGER NOT NULL DEFAULT (random()),  -- with seq the id: another after a restore
   type        TEXT    NOT NULL,
   subject     TEXT    NOT NULL,
   kind        TEXT,                              -- with type and currency, what is counted apart
@@ -47,8 +47,15 @@ BEGIN
     WHERE seq > (SELECT folded FROM outbox_state) AND seq <= NEW.seq GROUP BY 1, 2, 3
     ON CONFLICT DO UPDATE SET events = events + excluded.events, amount = amount + excluded.amount;
   UPDATE outbox_state SET folded = NEW.seq;
+END;
+CREATE TRIGGER outbox_forget AFTER INSERT ON outbox
+WHEN NEW.seq % 256 = 0 AND (SELECT min(seq) FROM outbox) < NEW.seq AND (
+  (SELECT created_at FROM outbox ORDER BY seq LIMIT 1) < NEW.created_at - 604800000
+  OR (SELECT min(seq) FROM outbox) <= NEW.seq - 5000000)
+BEGIN
   DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox ORDER BY seq LIMIT 512)
-    AND seq < NEW.seq AND (created_at < NEW.created_at - 604800000 OR seq <= NEW.seq - 5000000);
+    AND seq < NEW.seq AND seq <= (SELECT folded FROM outbox_state)
+    AND (created_at < NEW.created_at - 604800000 OR seq <= NEW.seq - 5000000);
 END;
 
 -- The ledger ---------------------------------------------------------------------------------

@@ -2,15 +2,15 @@
 
 import os
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 HEADERS = ("traceparent",)
 _FORM = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.DOTALL)
 _SAMPLED = 0x01
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trace:
+class Trace(msgspec.Struct, frozen=True, kw_only=True):
     """The trace of a request and this server's span in it."""
 
     trace_id: str

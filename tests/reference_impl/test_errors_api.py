@@ -120,7 +120,7 @@ def test_a_body_beyond_the_limit_is_refused(customer: Any) -> None:
         "/v1/strategies",
         "/v1/auth/mfa",
         "/v1/growth/policies",
-        "/metrics",
+        "/metrics/all",
         "/v1/audit/entries",
         "/v1/accounts/%00",
         "/v1/accounts/..%2fusers",
