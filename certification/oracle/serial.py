@@ -22,14 +22,22 @@ def outcomes(
     A request maps a state to the next, or to None where it is refused and changes nothing. States
     must be hashable.
     """
+    return set(firsts(start, requests))
+
+
+def firsts(
+    start: State, requests: Sequence[Callable[[State], State | None]]
+) -> dict[tuple[tuple[bool, ...], State], frozenset[int]]:
+    """Return the outcomes, and of each the requests with which an order that leads to it begins."""
     if len(requests) > REQUESTS_MAX:
         raise ValueError(f"{len(requests)} requests have too many orders")
-    found = set()
+    found: dict[tuple[tuple[bool, ...], State], frozenset[int]] = {}
     for order in permutations(range(len(requests))):
         state, accepted = start, [False] * len(requests)
         for index in order:
             following = requests[index](state)
             if following is not None:
                 state, accepted[index] = following, True
-        found.add((tuple(accepted), state))
+        outcome = (tuple(accepted), state)
+        found[outcome] = found.get(outcome, frozenset()) | {order[0]}
     return found

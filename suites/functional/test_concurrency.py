@@ -5,8 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from certification import bursts
 from certification.checks import check
 from certification.model import Json, Severity, Veto
+from certification.retrying import REPLAYED, deposit_body, expect_entries, new_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
     from certification.target.reply import Reply
 
 RIVALS = 10
-ROUNDS = 3
 
 
 def _accepted(ctx: Context, replies: Sequence[Reply]) -> list[Reply]:
@@ -59,15 +60,18 @@ def check_double_spend(ctx: Context) -> None:
     """Whether ten simultaneous withdrawals of the whole balance pay out once.
 
     Why: Check-then-write passes every sequential test and pays out ten times under load.
-    How: Ten equal withdrawals released by one barrier, in three rounds on fresh accounts.
+    How: Ten equal withdrawals at once, in rounds on fresh accounts until even and odd senders
+        each won.
     Fails when: More or less than one is taken, or the ledger is not 0.
+        INCONCLUSIVE where only one order was ever seen.
     Remedy: Check funds and book in one serialised database transaction.
     """
-    for _ in range(ROUNDS):
+    for race in bursts.rounds(ctx, bursts.SENDERS):
         account = ctx.arrange.account(funds=1_000)
         body = ctx.arrange.withdrawal_body(account, 1_000)
-        replies = ctx.together([_post(ctx, body)] * RIVALS)
-        _one_winner(ctx, replies, "Withdrawals")
+        replies = race.together(bursts.equals(_post(ctx, body), RIVALS))
+        winner = _one_winner(ctx, replies, "Withdrawals")
+        race.came_first(bursts.sender(replies, winner))
         ctx.arrange.expect_balances(account, "After the burst", ledger=0, available=0)
 
 
@@ -85,18 +89,18 @@ def check_double_hold(ctx: Context) -> None:
     """Whether five holds and five withdrawals of the whole balance take it once between them.
 
     Why: Two promises of the same money cannot both be kept.
-    How: Five holds and five withdrawals of everything, released by one barrier, in three rounds.
+    How: Five holds and five withdrawals of everything, at once, in rounds until either won.
     Fails when: More or less than one is taken, or available is not 0.
+        INCONCLUSIVE where only one order was ever seen.
     Remedy: Place holds under the same lock and check as debits.
     """
-    for _ in range(ROUNDS):
+    for race in bursts.rounds(ctx, ("hold", "withdrawal")):
         account = ctx.arrange.account(funds=1_000)
-        bodies = [
-            ctx.arrange.withdrawal_body(account, 1_000, hold=True),
-            ctx.arrange.withdrawal_body(account, 1_000),
-        ]
-        replies = ctx.together([_post(ctx, bodies[n % 2]) for n in range(RIVALS)])
+        hold = _post(ctx, ctx.arrange.withdrawal_body(account, 1_000, hold=True))
+        withdraw = _post(ctx, ctx.arrange.withdrawal_body(account, 1_000))
+        replies = race.together([("hold", hold), ("withdrawal", withdraw)] * (RIVALS // 2))
         winner = _one_winner(ctx, replies, "Holds and withdrawals")
+        race.came_first("hold" if winner.body["hold"] else "withdrawal")
         held = 1_000 if winner.body["hold"] else 0
         ctx.arrange.expect_balances(
             account, "After the burst", ledger=held, holds=held, available=0
@@ -117,18 +121,22 @@ def check_ring_of_transfers(ctx: Context) -> None:
     """Whether each balance is exactly what the accepted transfers make it, without a deadlock.
 
     Why: Opposite transfers lock two rows in opposite order; lost updates lose one of them.
-    How: Three accounts; transfers A-B, B-C, C-A and back, 18 at once, in two rounds.
+    How: Three accounts; transfers A-B, B-C, C-A and back, 18 at once, in rounds until those with
+        the ring and those against it each came first.
     Fails when: A balance differs from start plus in minus out, or an answer is 5xx.
+        INCONCLUSIVE where only one order was ever seen.
     Remedy: Lock in one order, or write through one writer; never read, compute and store a balance.
     """
     ring = [ctx.arrange.account(funds=500) for _ in range(3)]
     expected = {account["id"]: 500 for account in ring}
+    sides = ("with the ring", "against it")
     pairs = [(ring[n], ring[(n + step) % 3]) for n in range(3) for step in (1, 2)]
-    for turn in range(2):
+    for turn, race in enumerate(bursts.rounds(ctx, sides, least=3)):
         moves = [(s, t, 7 + n + turn) for n, (s, t) in enumerate(pairs * 3)]
         bodies = [ctx.arrange.transfer_body(s, t, amount) for s, t, amount in moves]
-        replies = ctx.together([_post(ctx, body) for body in bodies])
-        _accepted(ctx, replies)
+        rivals = [(sides[n % 2], _post(ctx, body)) for n, body in enumerate(bodies)]
+        replies = race.together(rivals)
+        race.came_first(_booked_first(rivals, replies, _accepted(ctx, replies)))
         for (source, target, amount), reply in zip(moves, replies, strict=True):
             if reply.status == 201:
                 expected[source["id"]] -= amount
@@ -136,6 +144,16 @@ def check_ring_of_transfers(ctx: Context) -> None:
     for account in ring:
         ledger = expected[account["id"]]
         ctx.arrange.expect_balances(account, "A balance after the ring", ledger=ledger)
+
+
+def _booked_first(
+    rivals: Sequence[bursts.Rival], replies: Sequence[Reply], taken: Sequence[Reply]
+) -> str | None:
+    """Return the side of the accepted transaction that the book has first."""
+    if not taken:
+        return None
+    first = min(taken, key=lambda reply: reply.body["seq"])
+    return rivals[[reply.exchange_number for reply in replies].index(first.exchange_number)][0]
 
 
 @check(
@@ -152,31 +170,32 @@ def check_every_deposit_counts(ctx: Context) -> None:
     """Whether sixteen simultaneous deposits of 1, 2, 4, ... add up and each has its entry.
 
     Why: A balance that is read, raised and stored loses deposits; powers of two name the lost ones.
-    How: Sixteen deposits of distinct powers of two on one account, released by one barrier.
+    How: Sixteen deposits of distinct powers of two on one account, at once, in rounds until even
+        and odd senders each came first.
     Fails when: The ledger is not the sum of those taken, or the entries are others.
+        INCONCLUSIVE where only one order was ever seen.
     Remedy: Add to the balance inside the booking transaction.
     """
-    account = ctx.arrange.account()
-    amounts = [2**n for n in range(16)]
-    replies = ctx.together(
-        [
-            _post(
-                ctx,
-                {
-                    "kind": "deposit",
-                    "amount": ctx.arrange.money(amount, account["currency"]),
-                    "to_account_id": account["id"],
-                },
-            )
-            for amount in amounts
+    for race in bursts.rounds(ctx, bursts.SENDERS, least=2):
+        account = ctx.arrange.account()
+        bodies = [
+            {
+                "kind": "deposit",
+                "amount": ctx.arrange.money(2**n, account["currency"]),
+                "to_account_id": account["id"],
+            }
+            for n in range(16)
         ]
-    )
-    taken = [reply.body["amount"]["amount"] for reply in _accepted(ctx, replies)]
-    if not taken:
-        ctx.undecided("no deposit of the burst was taken")
-    ctx.arrange.expect_balances(account, "The sum of all deposits taken", ledger=sum(taken))
-    booked = sorted(row["amount"] for row in ctx.arrange.entries(account))
-    ctx.equal(booked, sorted(taken), "The entries of all deposits taken")
+        rivals = [(bursts.SENDERS[n % 2], _post(ctx, body)) for n, body in enumerate(bodies)]
+        replies = race.together(rivals)
+        accepted = _accepted(ctx, replies)
+        if not accepted:
+            ctx.undecided("no deposit of the burst was taken")
+        race.came_first(_booked_first(rivals, replies, accepted))
+        taken = [reply.body["amount"]["amount"] for reply in accepted]
+        ctx.arrange.expect_balances(account, "The sum of all deposits taken", ledger=sum(taken))
+        booked = sorted(row["amount"] for row in ctx.arrange.entries(account))
+        ctx.equal(booked, sorted(taken), "The entries of all deposits taken")
 
 
 @check(
@@ -194,17 +213,20 @@ def check_settle_or_void(ctx: Context) -> None:
     """Whether four settles and four voids at once have one winner, which the balances show.
 
     Why: T4: a hold that is settled and voided pays out money that it also gave back.
-    How: Eight rivals end one hold, in three rounds; status, balances and entries are compared.
+    How: Eight rivals end one hold, in rounds until either won; status, balances and entries are
+        compared.
     Fails when: Not exactly one is taken, or state and balances do not match the winner.
+        INCONCLUSIVE where only one order was ever seen.
     Remedy: End a hold with one conditional update in the booking transaction.
     """
-    for _ in range(ROUNDS):
+    for race in bursts.rounds(ctx, ("settle", "void")):
         account = ctx.arrange.account(funds=1_000)
         path = {"id": ctx.arrange.hold(account, 400)["id"]}
         settle = partial(ctx.operator.call, "settleTransaction", path=path, body={})
         void = partial(ctx.customer.call, "voidTransaction", path=path, body={})
-        replies = ctx.together([settle, void] * 4)
+        replies = race.together([("settle", settle), ("void", void)] * 4)
         winner = _one_winner(ctx, replies, "Settles and voids")
+        race.came_first("settle" if winner.body["status"] == "settled" else "void")
         state = ctx.arrange.read_transaction(winner.body)["status"]
         ctx.equal(state, winner.body["status"], "The state is not the winner's")
         settled = winner.body["status"] == "settled"
@@ -227,13 +249,14 @@ def check_close_or_deposit(ctx: Context) -> None:
     """Whether either the close or the deposits win, never both.
 
     Why: A deposit between the check for emptiness and the close is gone for its owner.
-    How: One close and four deposits on an empty account, released by one barrier, in five rounds.
+    How: One close and four deposits on an empty account, at once, in rounds until either came
+        first.
     Fails when: A deposit and the close are both taken, an answer is 5xx, or the balance
-        differs.
+        differs. INCONCLUSIVE where only one order was ever seen.
     Remedy: Check emptiness and set the status in one transaction; check the status in every
         booking.
     """
-    for _ in range(5):
+    for race in bursts.rounds(ctx, ("close", "deposit")):
         account = ctx.arrange.account()
         etag = ctx.arrange.read_reply(account).etag
         close: Callable[[], Reply] = partial(
@@ -245,8 +268,8 @@ def check_close_or_deposit(ctx: Context) -> None:
         )
         money = ctx.arrange.money(100, account["currency"])
         deposit = {"kind": "deposit", "amount": money, "to_account_id": account["id"]}
-        actions: list[Callable[[], Reply]] = [close, *[_post(ctx, deposit)] * 4]
-        closing, *deposits = ctx.together(actions)
+        rivals = [("close", close), *[("deposit", _post(ctx, deposit))] * 4]
+        closing, *deposits = race.together(rivals)
         taken = _accepted(ctx, deposits)
         closed = bool(_accepted(ctx, [closing]))
         ctx.equal(
@@ -260,6 +283,7 @@ def check_close_or_deposit(ctx: Context) -> None:
         ctx.arrange.expect_balances(account, message, ledger=100 * len(taken))
         status = ctx.arrange.read(account)["status"]
         ctx.equal(status, "closed" if closed else "active", message)
+        race.came_first("close" if closed else "deposit")
 
 
 @check(
@@ -277,17 +301,55 @@ def check_reversed_once(ctx: Context) -> None:
     """Whether eight simultaneous reversals of one withdrawal give the money back once.
 
     Why: A refund button pressed twice must not refund twice.
-    How: Eight reversals under keys of their own, released by one barrier, in three rounds.
+    How: Eight reversals under keys of their own, at once, in rounds until even and odd senders
+        each won.
     Fails when: Not exactly one is taken, or the ledger is not what it was before the withdrawal.
+        INCONCLUSIVE where only one order was ever seen.
     Remedy: Make the reversed transaction's id unique among reversals.
     """
-    for _ in range(ROUNDS):
+    for race in bursts.rounds(ctx, bursts.SENDERS):
         account = ctx.arrange.account(funds=1_000)
         original = ctx.arrange.transaction(ctx.arrange.withdrawal_body(account, 300))
         path = {"id": original["id"]}
         reverse = partial(
             ctx.manager.call, "reverseTransaction", path=path, body={"reason": "pressed twice"}
         )
-        replies = ctx.together([reverse] * 8)
-        _one_winner(ctx, replies, "Reversals")
+        replies = race.together(bursts.equals(reverse, 8))
+        winner = _one_winner(ctx, replies, "Reversals")
+        race.came_first(bursts.sender(replies, winner))
         ctx.arrange.expect_balances(account, "After the reversals", ledger=1_000, available=1_000)
+
+
+@check(
+    "functional/concurrency/one-key-one-effect",
+    title="A request sent many times at once under one key is carried out once",
+    failure_title="One key is carried out more than once",
+    severity=Severity.CRITICAL,
+    requirements=["SYS-TXN", "E2E-TXN"],
+    operations=["createTransaction", "getAccount", "listEntries"],
+    veto=Veto.DOUBLE_SPEND,
+    defects=["key-race"],
+)
+def check_one_key_one_effect(ctx: Context) -> None:
+    """Whether of ten equal requests one is carried out, and the others say so or wait.
+
+    Why: Retries of a slow request overlap it.
+    How: Ten deposits under one key, at once, in rounds until even and odd senders each were the
+        one that was carried out.
+    Fails when: An answer is neither the same 201 nor 409 idempotency_in_flight, not one is the
+        original, or the entries are more than one. INCONCLUSIVE where only one order was seen.
+    Remedy: Insert the key in the transaction of its write.
+    """
+    for race in bursts.rounds(ctx, bursts.SENDERS):
+        account = ctx.arrange.account()
+        body, key = deposit_body(ctx, account, 1_000), new_key()
+        send = partial(ctx.customer.call, "createTransaction", body=body, key=key)
+        replies = race.together(bursts.equals(send, RIVALS))
+        done = [reply for reply in replies if reply.status == 201]
+        for reply in replies:
+            if reply.status != 201:
+                ctx.is_problem(reply, "idempotency_in_flight")
+        originals = [reply for reply in done if reply.headers.get(REPLAYED) is None]
+        ctx.equal(len({reply.body["id"] for reply in done}), 1, "Effects of one key", *done)
+        expect_entries(ctx, account, [1_000], *done)
+        race.came_first(bursts.sender(replies, originals[0]) if len(originals) == 1 else None)

@@ -6,36 +6,39 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from certification import growing
+from certification import bursts, growing
 from certification.checks import check
 from certification.model import Json, Module, Severity, Veto
 from certification.oracle import growth, lineage, serial
+from certification.retrying import REPLAYED, new_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from certification.bursts import Race
     from certification.context import Context
     from certification.target.reply import Reply
 
-ROUNDS = 4
+CROSSWISE = ("A into B", "B into A")
+SHARING = ("into the first target", "into the second target")
 
 State = TypeVar("State")
 
 
 def _burst(
-    ctx: Context,
+    race: Race,
     start: State,
-    rivals: Sequence[tuple[Callable[[], Reply], Callable[[State], State | None]]],
+    rivals: Sequence[tuple[str, Callable[[], Reply], Callable[[State], State | None]]],
     read: Callable[[], State],
 ) -> list[Reply]:
     """Send all at once; fail unless answers and end are those of some order of the requests.
 
-    Each rival is (what sends it, what it does to the state, None where it is refused). The order
-    of sending is drawn anew each time. Which problem a refusal names is for other checks.
+    Each rival is (its side, what sends it, what it does to the state, None where it is refused).
+    Which problem a refusal names is for other checks. The side is counted with which every order
+    that explains the outcome begins.
     """
-    order = ctx.random.sample(range(len(rivals)), len(rivals))
-    sent = ctx.together([rivals[index][0] for index in order])
-    replies = [reply for _, reply in sorted(zip(order, sent, strict=True), key=lambda row: row[0])]
+    ctx = race.ctx
+    replies = race.together([(side, send) for side, send, _ in rivals])
     for reply in replies:
         ctx.expect(
             reply.status < 500,
@@ -45,7 +48,7 @@ def _burst(
             on=[reply],
         )
     observed = (tuple(reply.status < 300 for reply in replies), read())
-    allowed = serial.outcomes(start, [step for _, step in rivals])
+    allowed = serial.firsts(start, [step for _, _, step in rivals])
     ctx.expect(
         observed in allowed,
         "No order of the requests explains which were accepted and what is left",
@@ -53,6 +56,8 @@ def _burst(
         observed=repr(observed),
         on=replies,
     )
+    sides = {rivals[index][0] for index in allowed[observed]}
+    race.came_first(sides.pop() if len(sides) == 1 else None)
     return replies
 
 
@@ -105,22 +110,24 @@ def check_fork_or_withdrawal(ctx: Context) -> None:
 
     Why: A fork reads the surplus and moves it; money that leaves in between is moved twice.
     How: An account at the edge of its trigger; two forks, withdrawals of one unit and of half,
-        in every other round one of everything, released by one barrier; four rounds; all orders
-        computed by the oracle.
+        in every other round one of everything, at once; all orders computed by the oracle; rounds
+        until either side came first.
     Fails when: An answer is 5xx, or no order explains which were accepted and what is left.
+        INCONCLUSIVE where only one order was ever seen.
     Remedy: Judge and book the fork in one serialised transaction.
     """
-    for number in range(ROUNDS):
+    fork, pay = "fork", "withdrawal"
+    for number, race in enumerate(bursts.rounds(ctx, (fork, pay))):
         ripe = growing.ripe(ctx)
         parent, cash = growing.standing(ripe.account), ripe.account["balances"]["ledger"]
         amounts = (1, cash // 2, cash)[: 2 + number % 2]
-        fork = (growing.forking(ctx, ripe.account), partial(_fork_step, ripe.policy, parent))
+        step = partial(_fork_step, ripe.policy, parent)
         rivals = [
-            *[fork] * 2,
-            *((_withdrawal(ctx, ripe.account, n), partial(_pay_step, n)) for n in amounts),
+            *[(fork, growing.forking(ctx, ripe.account), step)] * 2,
+            *((pay, _withdrawal(ctx, ripe.account, n), partial(_pay_step, n)) for n in amounts),
         ]
         start: Forking = (cash, 0, None)
-        _burst(ctx, start, rivals, partial(_read_forking, ctx, ripe.account))
+        _burst(race, start, rivals, partial(_read_forking, ctx, ripe.account))
 
 
 @check(
@@ -138,17 +145,20 @@ def check_fork_or_fork(ctx: Context) -> None:
     """Whether of four forks as many are taken as would be one after the other.
 
     Why: The button that forks is pressed twice.
-    How: Four forks of a ripe account under keys of their own, in four rounds.
+    How: Four forks of a ripe account under keys of their own, in rounds until even and odd
+        senders each came first.
     Fails when: An answer is 5xx, or more or fewer are taken than some order allows.
+        INCONCLUSIVE where only one order was ever seen.
     Remedy: Judge trigger, cool-down and daily limit in the transaction that books.
     """
-    for _ in range(ROUNDS):
+    for race in bursts.rounds(ctx, bursts.SENDERS):
         ripe = growing.ripe(ctx)
         parent, cash = growing.standing(ripe.account), ripe.account["balances"]["ledger"]
         step = partial(_fork_step, ripe.policy, parent)
-        rivals = [(growing.forking(ctx, ripe.account), step)] * 4
+        forks = bursts.equals(growing.forking(ctx, ripe.account), 4)
         start: Forking = (cash, 0, None)
-        _burst(ctx, start, rivals, partial(_read_forking, ctx, ripe.account))
+        rivals = [(side, send, step) for side, send in forks]
+        _burst(race, start, rivals, partial(_read_forking, ctx, ripe.account))
 
 
 @check(
@@ -166,16 +176,18 @@ def check_one_key_one_fork(ctx: Context) -> None:
     """Whether every answer is the one fork, or says that it is still running.
 
     Why: F6: retries of a slow request overlap it.
-    How: Six requests with one key, released by one barrier, in four rounds; compare the children.
+    How: Six requests with one key at once, in rounds until even and odd senders each came first;
+        compare the children.
     Fails when: An answer is neither the same 201 nor 409 idempotency_in_flight, none is 201, or
-        the family has more members than one fork opens.
+        the family has more members than one fork opens. INCONCLUSIVE where only one order was seen.
     Remedy: Insert the key in the transaction of the fork.
     """
-    for _ in range(ROUNDS):
+    for race in bursts.rounds(ctx, bursts.SENDERS):
         account = growing.ripe(ctx).account
-        path, key = {"id": account["id"]}, f"{ctx.random.getrandbits(120):030x}"
+        path, key = {"id": account["id"]}, new_key()
         send = partial(ctx.customer.call, "forkAccount", path=path, body={}, key=key)
-        replies = [growing.forked(ctx, reply) for reply in ctx.together([send] * 6)]
+        sent = race.together(bursts.equals(send, 6))
+        replies = [growing.forked(ctx, reply) for reply in sent]
         done = [reply for reply in replies if reply.status == 201]
         for reply in replies:
             if reply.status != 201:
@@ -184,6 +196,8 @@ def check_one_key_one_fork(ctx: Context) -> None:
         ctx.equal(len(ids), 1, "Different forks under one key", *replies)
         family = ctx.arrange.pages("getLineage", path=path)
         ctx.equal(len(family), 1 + len(next(iter(ids))), "The family after the burst", *done)
+        originals = [reply for reply in done if reply.headers.get(REPLAYED) is None]
+        race.came_first(bursts.sender(sent, originals[0]) if len(originals) == 1 else None)
 
 
 Merging = tuple[int, int, bool]
@@ -205,8 +219,10 @@ def check_merge_or_deposit(ctx: Context) -> None:
     """Whether each deposit is either part of the merge or refused.
 
     Why: A deposit between reading the source and ending it is gone for its owner.
-    How: A merge and three deposits of distinct amounts into a source, in four rounds.
+    How: A merge and three deposits of distinct amounts into a source, in rounds until either side
+        came first.
     Fails when: An answer is 5xx, or no order explains source, target and who was accepted.
+        INCONCLUSIVE where only one order was ever seen.
     Remedy: Check for merged in every booking, in its own transaction.
     """
 
@@ -223,14 +239,15 @@ def check_merge_or_deposit(ctx: Context) -> None:
         merged = source["status"] == "merged"
         return source["balances"]["ledger"], into["balances"]["ledger"], merged
 
-    for _ in range(ROUNDS):
+    for race in bursts.rounds(ctx, ("merge", "deposit")):
         sources, target = growing.mergeable(ctx)
         cash = [source["balances"]["ledger"] for source in sources]
         rest = sum(cash[1:])
-        rivals: list[tuple[Callable[[], Reply], Callable[[Merging], Merging | None]]]
-        rivals = [(growing.merging(ctx, sources, target), merge)]
-        rivals += [(_deposit(ctx, sources[0], n), partial(deposit, n)) for n in (16, 32, 64)]
-        _burst(ctx, (cash[0], target["balances"]["ledger"], False), rivals, read)
+        rivals: list[tuple[str, Callable[[], Reply], Callable[[Merging], Merging | None]]]
+        rivals = [("merge", growing.merging(ctx, sources, target), merge)]
+        for n in (16, 32, 64):
+            rivals.append(("deposit", _deposit(ctx, sources[0], n), partial(deposit, n)))
+        _burst(race, (cash[0], target["balances"]["ledger"], False), rivals, read)
 
 
 def _deposit(ctx: Context, account: Json, amount: int) -> Callable[[], Reply]:
@@ -254,20 +271,21 @@ def check_merges_crosswise(ctx: Context) -> None:
     """Whether exactly one of A into B and B into A is taken, and merged_into has no ring.
 
     Why: M3: both taken, the money of both is in accounts that have ended.
-    How: Both merges, twice each, released by one barrier, in four rounds; read both accounts.
+    How: Both merges, twice each, at once, in rounds until either was made; read both accounts.
     Fails when: An answer is 5xx, not exactly one is taken, merged_into runs in a ring, or the
-        survivor does not hold everything.
+        survivor does not hold everything. INCONCLUSIVE where only one order was ever seen.
     Remedy: Check the states of all accounts in the transaction that merges.
     """
-    for _ in range(ROUNDS):
+    for race in bursts.rounds(ctx, CROSSWISE):
         sources, other = growing.mergeable(ctx)
         first, rest = sources[0], sources[1:]
         more = [ctx.arrange.account(type=other["type"], funds=7) for _ in rest]
         there = growing.merging(ctx, [first, *rest], other)
         back = growing.merging(ctx, [other, *more], first)
-        replies = ctx.together([there, back] * 2)
+        replies = race.together(list(zip(CROSSWISE, (there, back), strict=True)) * 2)
         won = [reply for reply in replies if reply.status == 201]
         ctx.equal(len(won), 1, "Merges that were made", *replies)
+        race.came_first(CROSSWISE[replies.index(won[0]) % 2])
         everyone = [ctx.arrange.read(account) for account in (first, other, *rest, *more)]
         edges = {row["id"]: row["merged_into_id"] for row in everyone}
         rings = [id_ for id_ in edges if lineage.chain(id_, edges) is None]
@@ -294,9 +312,10 @@ def check_reinvestment_or_withdrawal(ctx: Context) -> None:
     """Whether reinvestments of one period and withdrawals agree with some order.
 
     Why: Cash that became a position cannot also be paid out; a period is reinvested once.
-    How: Two reinvestments of one period, a withdrawal of one unit and in every other round one
-        of everything, released by one barrier; four rounds; all orders computed by the oracle.
+    How: Two reinvestments of one period, a withdrawal of one unit and one of everything, at
+        once; all orders computed by the oracle; rounds until either side came first.
     Fails when: An answer is 5xx, or no order explains cash, positions and who was accepted.
+        INCONCLUSIVE where only one order was ever seen.
     Remedy: Judge and book the reinvestment in one serialised transaction.
     """
 
@@ -315,15 +334,58 @@ def check_reinvestment_or_withdrawal(ctx: Context) -> None:
         balances = ctx.arrange.balances(ready.account)
         return balances["ledger"], balances["total_value"] - balances["ledger"]
 
-    for number in range(ROUNDS):
+    for race in bursts.rounds(ctx, ("reinvestment", "withdrawal")):
         ready = growing.reinvestable(ctx)
         start, path = growing.standing(ready.account), {"id": ready.account["id"]}
         body = ready.body(ctx)
         send = partial(growing.patiently, ctx, "reinvestAccount", path=path, body=body)
         rivals: list[
-            tuple[Callable[[], Reply], Callable[[tuple[int, int]], tuple[int, int] | None]]
+            tuple[str, Callable[[], Reply], Callable[[tuple[int, int]], tuple[int, int] | None]]
         ]
-        rivals = [(send, reinvest)] * 2
-        for amount in (1, start.ledger)[: 1 + number % 2]:
-            rivals.append((_withdrawal(ctx, ready.account, amount), partial(withdraw, amount)))
-        _burst(ctx, (start.ledger, 0), rivals, read)
+        rivals = [("reinvestment", send, reinvest)] * 2
+        for amount in (1, start.ledger):
+            pay = _withdrawal(ctx, ready.account, amount)
+            rivals.append(("withdrawal", pay, partial(withdraw, amount)))
+        _burst(race, (start.ledger, 0), rivals, read)
+
+
+@check(
+    "functional/growth-races/merges-sharing-a-source",
+    title="Of two merges at once that share a source, one is made",
+    failure_title="One account is merged into two",
+    severity=Severity.CRITICAL,
+    requirements=["SYS-GRO", "E2E-GRO"],
+    operations=["mergeAccounts", "getAccount"],
+    modules=(Module.GROWTH,),
+    veto=Veto.MONEY_NOT_CONSERVED,
+    defects=["merge-checked-before-the-lock"],
+)
+def check_merges_sharing_a_source(ctx: Context) -> None:
+    """Whether a source that two merges name goes into one target, with all its money.
+
+    Why: The money of an account that is merged twice is credited twice.
+    How: Two merges into two targets, at once, that share their first source; in rounds until
+        either was made; all accounts are read.
+    Fails when: An answer is 5xx, not exactly one is taken, the source names another target than
+        the winner's, or the money of all accounts is not what it was.
+        INCONCLUSIVE where only one order was ever seen.
+    Remedy: Check the states of all sources in the transaction that merges.
+    """
+    for race in bursts.rounds(ctx, SHARING):
+        sources, one = growing.mergeable(ctx)
+        fields: Json = {"type": one["type"], "withdrawal_allowed": True}
+        rest = [ctx.arrange.account(funds=70_001 + n, **fields) for n in range(len(sources) - 1)]
+        other = ctx.arrange.account(funds=7, **fields)
+        plans = [(sources, one), ([sources[0], *rest], other)]
+        merges = [growing.merging(ctx, which, into) for which, into in plans]
+        replies = race.together(list(zip(SHARING, merges, strict=True)))
+        won = [number for number, reply in enumerate(replies) if reply.status == 201]
+        ctx.equal(len(won), 1, "Merges that were made", *replies)
+        race.came_first(SHARING[won[0]])
+        before = [*sources, *rest, one, other]
+        after = [ctx.arrange.read(account) for account in before]
+        ctx.equal(after[0]["merged_into_id"], plans[won[0]][1]["id"], "Where the source went")
+        totals = [sum(row["balances"]["ledger"] for row in rows) for rows in (after, before)]
+        ctx.equal(totals[0], totals[1], "The money of all accounts after the burst", *replies)
+        left = sum(row["balances"]["ledger"] for row in after if row["status"] == "merged")
+        ctx.equal(left, 0, "What the merged accounts keep", *replies)

@@ -99,7 +99,7 @@ def in_time(case: History, order: tuple[Operation, ...]) -> bool:
     return True
 
 
-def _explains(  # noqa: C901, PLR0911, PLR0912  a branch for each kind and answer
+def _explains(  # noqa: C901, PLR0912  a branch for each kind and answer
     case: History, order: tuple[Operation, ...], *, by_statement: bool
 ) -> bool:
     rows: list[tuple[str | None, int]] = []
