@@ -128,6 +128,8 @@ def check_visible(
     `objects` are the accounts that it is or touches: a grant or a denial may name them. Who may
     read such an account and not do this is answered 403.
     """
+    if not caller.grants and owns(caller, *owner_ids):
+        return
     names = set(objects)
     reading = f"{caller.scope.partition(':')[0]}:read"
     unseen = principals.objects(caller.grants, reading, denied=True)

@@ -138,7 +138,7 @@ def get_account(account_id: str) -> flask.Response:
     """Return one account with its balances, of now or of a moment in the book."""
     caller = web.caller(Rank.CUSTOMER, auditor=True)
     as_of = listing.parameters({"as_of_seq": listing.sequence_number}).get("as_of_seq")
-    with web.snapshot() as tx:
+    with web.snapshot(single=as_of is None) as tx:
         row = need_row(tx, caller, account_id)
         moment = None
         if as_of is not None:

@@ -26,9 +26,11 @@ from . import (
     database,
     erasure,
     events,
+    front,
     grants,
     health,
     ids,
+    lean,
     metrics,
     metrics_requests,
     metrics_scrape,
@@ -88,7 +90,7 @@ def create_app(settings: config.Settings | None = None, clock: Clock | None = No
     Registers the instance in the runtime directory, if the server named one, when it is complete.
     """
     settings = settings or config.from_environment()
-    app = flask.Flask("reference_impl", static_folder=None)
+    app = lean.App("reference_impl", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = config.BODY_BYTES_MAX
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.strict_slashes = True
@@ -104,6 +106,7 @@ def create_app(settings: config.Settings | None = None, clock: Clock | None = No
     for blueprint in (analytics.blueprint, *growth.BLUEPRINTS):
         app.register_blueprint(blueprint)
     reports_builder.install(app)
+    app.wsgi_app = front.in_turns(app.wsgi_app)  # type: ignore[assignment,method-assign]  # as Flask says
     observe(app, shared)
     register_instance(shared.instance)
     return app
@@ -171,28 +174,23 @@ def register_instance(instance: str) -> None:
 
 def begin_request() -> None:
     """Name the request: the client's X-Request-Id and trace id, or new ones."""
-    held, environ = g._get_current_object(), request.environ  # noqa: SLF001 - a proxy looks it up at each use
-    given = environ.get("HTTP_X_REQUEST_ID", "")
-    held.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
-    held.trace = trace = tracing.accept(environ.get("HTTP_TRACEPARENT"))
-    held.trace_id = trace.trace_id
-    environ[metrics_requests.HELD] = held
+    given = request.headers.get("X-Request-Id", "")
+    g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+    trace = tracing.accept(request.headers.get("traceparent"))
+    g.trace_id, g.span_id, g.traceparent = trace.trace_id, trace.span_id, trace.parent
 
 
 def finish_response(response: flask.Response) -> flask.Response:
     """Add what every answer carries."""
-    headers = response.headers
-    headers["X-Request-Id"] = g.get("request_id", "")
-    present = {name.lower() for name, _ in headers}
-    for name, value in _SECURITY_HEADERS.items():
-        if name.lower() not in present:  # setdefault raises an exception inside for each
-            headers.add(name, value)
+    present = {name.lower() for name, _ in response.headers}
+    more = [("X-Request-Id", g.get("request_id", ""))]
+    more += [pair for pair in _SECURITY_HEADERS.items() if pair[0].lower() not in present]
     if web.services().settings.certificate:
-        headers["Strict-Transport-Security"] = STRICT_TRANSPORT
+        more.append(("Strict-Transport-Security", STRICT_TRANSPORT))
     if not drain_body():
-        headers["Connection"] = "close"
-    if response.status_code >= 400:
-        metrics_requests.count_problem(web.services().metrics, response)
+        more.append(("Connection", "close"))
+    assert isinstance(response, lean.Answer)  # noqa: S101 - Flask makes it one
+    response.more = more
     return response
 
 
@@ -202,9 +200,12 @@ def drain_body() -> bool:
     The server closes a connection whose request was not read to its end, without saying so, and
     the client's next request on it is lost.
     """
+    environ = request.environ
+    if front.READ in environ:
+        return True
     if (request.content_length or 0) > DRAIN_BYTES_MAX:
         return False
-    stream, left = request.environ["wsgi.input"], DRAIN_BYTES_MAX
+    stream, left = environ["wsgi.input"], DRAIN_BYTES_MAX
     while left > 0:
         chunk = stream.read(DRAIN_CHUNK_BYTES)
         if not chunk:

@@ -7,6 +7,8 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from .config import IDEMPOTENCY_RETENTION_S
 from .problems import Problem
 
@@ -57,8 +59,7 @@ def parse_key(header: str | None) -> str:
 
 def canonical(document: Any) -> bytes:
     """Return the document as canonical JSON: sorted members, no white space, UTF-8."""
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return text.encode()
+    return msgspec.json.encode(document, order="sorted")
 
 
 def fingerprint(document: Any) -> bytes:

@@ -215,6 +215,9 @@ def parse(raw: bytes) -> Any:
     Refused beyond the grammar: not UTF-8, duplicate members, NaN and Infinity, numbers that a
     double cannot hold, lone surrogates, nesting that the decoder cannot follow.
     """
+    plain = _plain(raw)
+    if plain is not UNSET:
+        return plain
     try:
         text = raw.decode("utf-8")
         document = json.loads(
@@ -230,6 +233,25 @@ def parse(raw: bytes) -> Any:
         reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
         raise Problem("malformed_json", f"The body is not valid JSON: {reason[:200]}") from None
     return document
+
+
+NUMBER_DIGITS_MAX = 64
+_ALIKE = bytes.maketrans(b"123456789", b"000000000")
+_LONG_NUMBER = b"0" * (NUMBER_DIGITS_MAX + 1)
+
+
+def _plain(raw: bytes) -> Any:
+    """Return the document of a body that encodes to the same bytes again, UNSET of all others.
+
+    No member is given twice then, and nothing is there that the decoder would change.
+    """
+    if _LONG_NUMBER in raw.translate(_ALIKE):
+        return UNSET
+    try:
+        document = msgspec.json.decode(raw)
+        return document if msgspec.json.encode(document) == raw else UNSET
+    except (ValueError, RecursionError):
+        return UNSET
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -251,7 +273,7 @@ def _finite(digits: str) -> float:
 
 
 def _short(digits: str) -> int:
-    if len(digits) > 64:
+    if len(digits) > NUMBER_DIGITS_MAX:
         raise ValueError("a number is too large")
     return int(digits)
 

@@ -1,6 +1,5 @@
 """The way of a request: who asks, what it says, how it is written, and how the answer goes out."""
 
-import hashlib
 import hmac
 import sqlite3
 import time
@@ -17,7 +16,9 @@ from . import (
     audit,
     checkpoints,
     database,
+    front,
     idempotency,
+    lean,
     metrics,
     outbox,
     principals,
@@ -95,21 +96,23 @@ def reading() -> Tx:
 
 
 @contextmanager
-def snapshot() -> Iterator[Tx]:
-    """Let several queries see one state of the book."""
+def snapshot(*, single: bool = False) -> Iterator[Tx]:
+    """Let several queries see one state of the book; a `single` one sees one state by itself."""
     tx = reading()
     began = time.perf_counter()
-    tx.connection.execute("BEGIN")
+    if not single:
+        tx.connection.execute("BEGIN")
     try:
         yield tx
     finally:
-        tx.connection.execute("ROLLBACK")
+        if not single:
+            tx.connection.execute("ROLLBACK")
         tx.services.metrics.observe(metrics.READS, time.perf_counter() - began)
 
 
 def caller(minimum: access.Rank, *, auditor: bool = False) -> access.Caller:
     """Return who is asking, or refuse: 401 without a live session, 403 below `minimum`."""
-    header = request.headers.get("Authorization")
+    header = request.environ.get("HTTP_AUTHORIZATION")
     if header is None:
         raise Problem("token_missing", "Send Authorization: Bearer <token>.")
     scheme, _, token = header.partition(" ")
@@ -177,14 +180,16 @@ def body(kind: type[T], *, optional: bool = False) -> T:
 
     The decoded document stays in `g.document` for the fingerprint.
     """
-    length = request.content_length
-    if length is not None and length > BODY_BYTES_MAX:
-        raise too_large()
-    raw = request.get_data(cache=False)
+    environ = request.environ
+    raw = environ.get(front.READ)
+    if raw is None:
+        if (request.content_length or 0) > BODY_BYTES_MAX:
+            raise too_large()
+        raw = request.get_data(cache=False)
     if optional and not raw:
         return requests.decode({}, kind)
-    media_type = (request.headers.get("Content-Type") or "").partition(";")[0]
-    if media_type.strip().lower() != "application/json" or "Content-Encoding" in request.headers:
+    media_type = environ.get("CONTENT_TYPE", "").partition(";")[0]
+    if media_type.strip().lower() != "application/json" or "HTTP_CONTENT_ENCODING" in environ:
         raise Problem("unsupported_media_type", "Send the body as plain application/json.")
     g.document = requests.parse(raw)
     return requests.decode(g.document, kind)
@@ -200,7 +205,8 @@ def write(who: access.Caller, action: str, change: Change, *, once: bool = True)
 
     `once`: the operation needs an Idempotency-Key; the key's row is part of the transaction.
     """
-    key = idempotency.parse_key(request.headers.get("Idempotency-Key")) if once else None
+    environ = request.environ
+    key = idempotency.parse_key(environ.get("HTTP_IDEMPOTENCY_KEY")) if once else None
     document = g.get("document")
     scope = None
     if key is not None:
@@ -222,19 +228,19 @@ def write(who: access.Caller, action: str, change: Change, *, once: bool = True)
 
 def keyed(pepper: bytes, value: bytes) -> bytes:
     """Return a digest that gives nothing to try guesses of a payload's password on."""
-    return hmac.new(pepper, value, hashlib.sha256).digest()
+    return hmac.digest(pepper, value, "sha256")
 
 
 def digest(shared: Services, document: Any) -> str:
     """Return the keyed digest that stands for a payload in the audit trail."""
     payload = idempotency.canonical(document)
-    return hmac.new(shared.audit_salt, payload, hashlib.sha256).hexdigest()
+    return hmac.digest(shared.audit_salt, payload, "sha256").hex()
 
 
 def commit(act: audit.Act, scope: idempotency.Scope | None, change: Change) -> Reply:
     """Hand a change to the writer: recall, do, record, remember, all in one transaction."""
     shared, instance, trace_id = services(), request.path, g.trace_id
-    traceparent = g.trace.parent
+    traceparent = g.get("traceparent", "")
 
     def run(connection: sqlite3.Connection) -> Reply:
         now = shared.clock.now_ms()
@@ -312,7 +318,7 @@ def respond(reply: Reply) -> Response:
     if reply.replayed:
         headers = {**reply.headers, "Idempotency-Replayed": "true"}
         reply = replace(reply, headers=headers)
-    return Response(reply.body, status=reply.status, headers=reply.headers)
+    return lean.Answer(reply.body, status=reply.status, headers=reply.headers)
 
 
 def respond_json(document: Any, headers: Mapping[str, str] | None = None) -> Response:

@@ -22,6 +22,7 @@ from typing import Any, Generic, TypeVar
 
 from . import database
 from .problems import Problem
+from .turns import TURNS
 
 BATCH_MAX = 256
 LOST_DISK = frozenset(
@@ -107,8 +108,9 @@ class Writer:
             self._queue.put_nowait(job)  # type: ignore[arg-type]  # the queue forgets T
         except queue.Full:
             raise busy() from None
-        if not job.wait(self._wait_s) and (job.claim() or not job.wait(self._wait_s)):
-            raise busy()
+        with TURNS.away():
+            if not job.wait(self._wait_s) and (job.claim() or not job.wait(self._wait_s)):
+                raise busy()
         if job.error is not None:
             raise job.error
         return job.result  # type: ignore[return-value]  # set by the writer before finish()
@@ -135,7 +137,8 @@ class Writer:
             self._queue.put_nowait(job)  # type: ignore[arg-type]  # the queue forgets T
         except queue.Full:
             return False
-        passed = job.wait(wait_s) or (not job.claim() and job.wait(wait_s))
+        with TURNS.away():
+            passed = job.wait(wait_s) or (not job.claim() and job.wait(wait_s))
         return passed and job.error is None
 
     def _run(self) -> None:
@@ -165,9 +168,11 @@ class Writer:
         try:
             with locked(self._gate.fileno()):
                 self._connection.execute("BEGIN IMMEDIATE")
+                TURNS.take_next()
                 # Only now: who gave up while another process had its turn is not served.
                 taken += [job for job in jobs if job.claim()]
                 apply_all(self._connection, taken)
+                TURNS.give_back()
                 self._connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - the writer outlives whatever fails in a batch
             _log.warning("commit failed: %s", error)
@@ -177,6 +182,7 @@ class Writer:
             for job in taken:
                 job.result, job.error = None, storage_problem(error)
         finally:
+            TURNS.give_back()
             self._on_commit(len(taken), time.perf_counter() - began, failure)
             for job in taken:
                 job.finish()
