@@ -107,7 +107,7 @@ def check_one_owner_one_currency(ctx: Context, case: str) -> None:
     operations=["mergeAccounts", "updateAccount", "closeAccount"],
     modules=(Module.GROWTH,),
     identities=("customer", "manager"),
-    defects=["merge-ignores-holds", "suspended-may-merge"],
+    defects=["merges-in-steps", "merge-ignores-holds", "suspended-may-merge"],
 )
 @pytest.mark.parametrize("case", ["hold", "suspended-source", "suspended-target", "closed-target"])
 def check_only_free_accounts_merge(ctx: Context, case: str) -> None:

@@ -55,7 +55,11 @@ OUT_OF_REACH = {
         "login",
     ],
     identities=("customer", "customer2", "operator", "manager"),
-    defects=["refusals-promise-too-much", "refused-sweeps-leave-a-unit"],
+    defects=[
+        "refusals-promise-too-much",
+        "refused-withdrawals-hold-what-is-there",
+        "refusals-are-200",
+    ],
 )
 @pytest.mark.parametrize("code", sorted(CORE))
 def check_codes_of_the_core(ctx: Context, code: str) -> None:
@@ -80,7 +84,7 @@ def check_codes_of_the_core(ctx: Context, code: str) -> None:
     requirements=["E2E-ERR", "SYS-SEC"],
     operations=["createUser", "login", "refreshSession"],
     identities=("customer", "admin"),
-    defects=["lock-outs-look-like-typos"],
+    defects=["lock-outs-look-like-typos", "refusals-promise-too-much"],
 )
 @pytest.mark.parametrize("code", sorted(USERS))
 def check_codes_of_users(ctx: Context, code: str) -> None:
@@ -104,7 +108,7 @@ def check_codes_of_users(ctx: Context, code: str) -> None:
     operations=["forkAccount", "mergeAccounts", "reinvestAccount", "createTransaction"],
     modules=(Module.GROWTH,),
     identities=("customer", "manager"),
-    defects=["refused-merges-suspend-their-sources"],
+    defects=["refused-merges-touch-their-sources", "refusals-promise-too-much"],
 )
 @pytest.mark.parametrize("code", sorted(GROWTH))
 def check_codes_of_growth(ctx: Context, code: str) -> None:
@@ -129,7 +133,7 @@ def check_codes_of_growth(ctx: Context, code: str) -> None:
     identities=("customer", "admin"),
     grants=("configuration",),
     alone=True,
-    defects=["refused-reinvestments-use-the-period"],
+    defects=["refused-reinvestments-touch-the-account", "refusals-promise-too-much"],
 )
 @pytest.mark.parametrize("code", sorted(UNDER_OWN_RULES))
 def check_codes_of_policies(ctx: Context, code: str) -> None:

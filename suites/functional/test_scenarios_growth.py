@@ -91,11 +91,12 @@ WAYS = {
     identities=("customer", "operator", "manager"),
     veto=Veto.MONEY_NOT_CONSERVED,
     defects=[
-        "forked-children-spend-the-buffer",
-        "merge-leaves-the-base-of-new-targets",
+        "only-the-first-source-ends",
+        "new-targets-have-no-base",
         "grandchildren-are-children-of-the-root",
-        "reinvest-charges-the-second-leg",
+        "second-reinvestment-swaps-its-legs",
         "events-forget-the-merged",
+        "merging-is-a-state",
     ],
 )
 @pytest.mark.parametrize("way", sorted(WAYS))
