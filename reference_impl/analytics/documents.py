@@ -11,7 +11,7 @@ from . import line, performance, reading, risk
 from .figures import Figure
 from .series import CLASSES
 from .subjects import Subject
-from .window import PERIOD_S, Asked, Window, choose, end
+from .window import PERIOD_S, Asked, Window, check, choose, end
 
 REPORTS = ("performance", "risk", "trend", "prediction")
 NAMES = {
@@ -40,6 +40,7 @@ def report(
     """
     about, members = subject
     asked, horizon = terms
+    check(asked, tx.now_ms)
     found = reading.find(tx.connection, about, reading.end_of_book(tx.connection))
     if found is None or found.first_ms >= end(asked, tx.now_ms):
         raise short("There is no entry before the end of the window.")
