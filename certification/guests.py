@@ -74,8 +74,14 @@ def create(ctx: Context, *roles: str, **fields: Any) -> tuple[Guest, Reply]:
         **fields,
     }
     made = ctx.admin.call("createUser", body=body, expect=201)
-    names = {"id": made.body["id"], "username": body["username"], "password": body["password"]}
-    return Guest(ctx.anonymous.session, ctx, **names), made
+    guest = Guest(
+        ctx.anonymous.session,
+        ctx,
+        id=made.body["id"],
+        username=str(body["username"]),
+        password=str(body["password"]),
+    )
+    return guest, made
 
 
 def arrive(ctx: Context, *roles: str, **fields: Any) -> Guest:

@@ -23,6 +23,8 @@ ADMIN_USERNAME = "admin"
 PASSWORD_VARIABLE = "CERTIFICATION_ADMIN_PASSWORD"  # noqa: S105  a name, not a password
 READY_TIMEOUT_S = 20.0
 INIT_TIMEOUT_S = 30.0
+LOGIN_RATE = "400/20"
+"""Of the local reference: small enough to be used up by a check, and more than a run needs."""
 STOP_GRACE_S = 8.0
 """From SIGTERM to SIGKILL of the process group."""
 LOG_MAX_BYTES = 4 * 1024 * 1024
@@ -55,7 +57,16 @@ def reference_command(
             "--admin-password",
             f"env:{PASSWORD_VARIABLE}",
         ),
-        serve=(*program, "serve", "--database", "{database}", "--port", "0"),
+        serve=(
+            *program,
+            "serve",
+            "--database",
+            "{database}",
+            "--port",
+            "0",
+            "--login-rate-limit",
+            LOGIN_RATE,
+        ),
     )
 
 
