@@ -174,10 +174,14 @@ def register_instance(instance: str) -> None:
 
 def begin_request() -> None:
     """Name the request: the client's X-Request-Id and trace id, or new ones."""
-    given = request.headers.get("X-Request-Id", "")
-    g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
-    trace = tracing.accept(request.headers.get("traceparent"))
-    g.trace_id, g.span_id, g.traceparent = trace.trace_id, trace.span_id, trace.parent
+    held, now = g._get_current_object(), request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - a proxy looks it up at each use
+    environ = now.environ
+    given = environ.get("HTTP_X_REQUEST_ID", "")
+    held.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+    held.trace = trace = tracing.accept(environ.get("HTTP_TRACEPARENT"))
+    held.trace_id = trace.trace_id
+    held.rule = now.url_rule
+    environ[metrics_requests.HELD] = held
 
 
 def finish_response(response: flask.Response) -> flask.Response:
@@ -191,6 +195,8 @@ def finish_response(response: flask.Response) -> flask.Response:
         more.append(("Connection", "close"))
     assert isinstance(response, lean.Answer)  # noqa: S101 - Flask makes it one
     response.more = more
+    if response.status_code >= 400:
+        metrics_requests.count_problem(web.services().metrics, response)
     return response
 
 

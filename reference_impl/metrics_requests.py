@@ -77,12 +77,12 @@ def watched(
             counted.count(metrics.ACTIVE, (), -1)
             method = environ["REQUEST_METHOD"]
             method = method if method in METHODS else UNKNOWN
-            asked = environ.get("werkzeug.request")
-            rule = None if asked is None else asked.url_rule
+            held = environ.get(HELD)
+            rule = None if held is None else held.rule
             route = UNKNOWN if rule is None else routes.get(rule.rule, UNKNOWN)
             counted.observe(metrics.REQUESTS, took, (method, route, status))
             if log is not None and (log.everything or status[0] == "5"):
-                log.put(entry((method, route, status), took, environ.get(HELD)))
+                log.put(entry((method, route, status), took, held))
 
     return run
 

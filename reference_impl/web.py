@@ -240,7 +240,7 @@ def digest(shared: Services, document: Any) -> str:
 def commit(act: audit.Act, scope: idempotency.Scope | None, change: Change) -> Reply:
     """Hand a change to the writer: recall, do, record, remember, all in one transaction."""
     shared, instance, trace_id = services(), request.path, g.trace_id
-    traceparent = g.get("traceparent", "")
+    traceparent = g.trace.parent
 
     def run(connection: sqlite3.Connection) -> Reply:
         now = shared.clock.now_ms()
