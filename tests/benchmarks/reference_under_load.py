@@ -81,12 +81,14 @@ def reference(
     """Run the reference on a book; `without` names a part to take off."""
     factory = f"reference_under_load:without_{without}" if without else WHOLE
     command = [sys.executable, str(HERE / "reference_under_load.py"), str(database), factory]
-    process = subprocess.Popen(
-        [*command, str(threads)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**environment(), "BENCH_OWNER": owner},
-    )
+    with Path(f"{database}.log").open("ab") as log:  # a line a request, as in service
+        process = subprocess.Popen(
+            [*command, str(threads)],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env={**environment(), "BENCH_OWNER": owner},
+        )
     try:
         assert process.stdout is not None
         event = json.loads(process.stdout.readline())
@@ -145,6 +147,35 @@ def without_authentication() -> Any:
     return _built(web, "caller", lambda *_, **__: who)
 
 
+def without_outbox() -> Any:
+    """Build the application on a book whose changes are told to nobody."""
+    import sqlite3
+
+    from reference_impl import outbox
+
+    with contextlib.closing(sqlite3.connect(os.environ["ALLUSE_DATABASE"], timeout=10)) as book:
+        names = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name GLOB 'outbox_*'"
+        for (name,) in book.execute(names).fetchall():
+            book.execute(f"DROP TRIGGER IF EXISTS {name}")
+    return _built(outbox, "begin", lambda *_: None)
+
+
+def without_metrics() -> Any:
+    """Build the application so that nothing is counted."""
+    from reference_impl import config
+
+    read = config.from_environment
+    return _built(config, "from_environment", lambda: replace(read(), metrics=False))
+
+
+def without_access_log() -> Any:
+    """Build the application with no line for a request."""
+    from reference_impl import config
+
+    read = config.from_environment
+    return _built(config, "from_environment", lambda: replace(read(), access_log=False))
+
+
 def without_logs() -> Any:
     """Build the application with no logging at all."""
     import logging
@@ -182,7 +213,7 @@ def main() -> int:
     from reference_impl.config import Settings
 
     database, factory, threads = sys.argv[1:4]
-    settings = Settings(database=Path(database))
+    settings = Settings(database=Path(database), log_level="info")
     if int(threads):
         settings = replace(settings, threads=int(threads))
     return serving.serve(settings, factory, die_with_parent=True)

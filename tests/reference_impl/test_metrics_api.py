@@ -1,4 +1,4 @@
-"""Metrics from outside: two workers, known traffic, a killed worker, a locked book, odd requests."""
+"""Metrics from outside: two workers, known traffic, a killed worker, a locked book, odd input."""
 
 import json
 import os
@@ -226,9 +226,9 @@ def test_scrapes_under_load_are_whole_and_rise(root: Any) -> None:
         for thread in threads:
             thread.join(10)
     after = scrape(root)
-    labels = {"kind": "transfer", "outcome": "posted"}
+    kind = {"kind": "transfer", "outcome": "posted"}
     name = "ledger_transactions_total"
-    assert value(after, name, **labels) - value(before, name, **labels) == sum(sent) > 0
+    assert value(after, name, **kind) - value(before, name, **kind) == sum(sent) > 0
     commits = "db_commit_group_size"
     grown = total(after, f"{commits}_sum") - total(before, f"{commits}_sum")
     assert grown == sum(sent)
