@@ -87,7 +87,7 @@ def _book_anomalies(books: dict[str, Versions], history: History) -> Iterator[An
 
 def _unordered(history: History, account: str, found: Search, steps_max: int) -> Anomaly:
     least = history_search.smallest(history, account, found, steps_max=steps_max)
-    cash, pending = least.start
+    cash, pending, _ = least.start
     held = {
         row.transaction: -row.amount_on(account)
         for row in history.operations

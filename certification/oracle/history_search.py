@@ -1,13 +1,14 @@
 """Second opinion on one account: looks for an order of its operations (Wing and Gong, with memory).
 
-Unlike the graph it knows holds and refusals, and does not believe the statement: it tries orders
-until one explains every answer, or none is left, or its budget is spent.
+Unlike the graph it knows holds and refusals: it tries orders until one explains every answer, or
+none is left, or its budget is spent. What is booked comes in the order of the statement, as the
+contract says; unguided, in any order, so that the statement is not believed either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from certification.oracle.history import (
@@ -18,6 +19,7 @@ from certification.oracle.history import (
     Outcome,
     Statement,
 )
+from certification.oracle.history_versions import versions_of
 
 STEPS_MAX = 400_000
 LOOKS = 4_096
@@ -33,9 +35,9 @@ class Opinion(Enum):
     """The budget was spent."""
 
 
-State = tuple[int, frozenset[str]]
-"""Cash, and the holds that are pending."""
-NOTHING: State = (0, frozenset())
+State = tuple[int, frozenset[str], int]
+"""Cash, the holds that are pending, and how many rows of the statement there are."""
+NOTHING: State = (0, frozenset(), 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +47,10 @@ class Account:
     name: str
     floor: int | None
     """The least available balance; None where no refusal is judged."""
-    held: dict[str, int]
+    held: Mapping[str, int]
     """Amounts of holds by transaction."""
+    rows: Mapping[int, int] | None
+    """Which row of the statement an operation booked, by its number; None: any order is tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +68,7 @@ def search(
     history: History,
     account: str,
     *,
+    guided: bool = True,
     steps_max: int = STEPS_MAX,
     expired: Callable[[], bool] = lambda: False,
 ) -> Search:
@@ -72,7 +77,7 @@ def search(
     `steps_max` bounds all segments together; `expired` is asked now and then and ends the search.
     """
     rows = [row for row in history.operations if row.touches(account) and _counts(row, account)]
-    known = _known(history, account)
+    known = knowledge(history, account, guided=guided)
     state, steps = NOTHING, 0
     for segment in segments(history, rows):
         opinion, used = _order(history, known, (state, segment), (steps_max - steps, expired))
@@ -83,14 +88,17 @@ def search(
     return Search(opinion=Opinion.POSSIBLE, steps=steps)
 
 
-def _known(history: History, account: str) -> Account:
+def knowledge(history: History, account: str, *, guided: bool = True) -> Account:
+    """Return what the search knows of an account."""
     floor = None if history.floors is None else history.floors.get(account)
     held = {
         hold_name(row): -row.amount_on(account)
         for row in history.operations
         if row.kind is Kind.HOLD
     }
-    return Account(name=account, floor=floor, held=held)
+    writers = versions_of(history)[account].writers if guided else ()
+    rows = {row.number: place for place, row in enumerate(filter(None, writers))}
+    return Account(name=account, floor=floor, held=held, rows=rows if guided else None)
 
 
 def _counts(operation: Operation, account: str) -> bool:
@@ -120,10 +128,11 @@ def segments(history: History, operations: Sequence[Operation]) -> list[list[Ope
 
 def _after(account: Account, state: State, segment: Sequence[Operation]) -> State:
     """Return the state after a segment in which everything was answered."""
-    cash, pending = state
+    cash, pending, booked = state
     for row in segment:
         if row.outcome is Outcome.OK and not row.reads:
             cash += row.amount_on(account.name) if row.books else 0
+            booked += row.books
             if row.kind is Kind.HOLD:
                 pending |= {hold_name(row)}
     over = {
@@ -131,7 +140,7 @@ def _after(account: Account, state: State, segment: Sequence[Operation]) -> Stat
         for row in segment
         if row.outcome is Outcome.OK and row.kind in {Kind.SETTLE, Kind.VOID}
     }
-    return cash, pending - over
+    return cash, pending - over, booked
 
 
 def step(account: Account, state: State, operation: Operation) -> State | None:
@@ -140,7 +149,7 @@ def step(account: Account, state: State, operation: Operation) -> State | None:
         return state if shows(account, state, operation) else None
     if operation.kind in {Kind.SETTLE, Kind.VOID}:
         return ended(account, state, operation)
-    cash, pending = state
+    cash, pending, booked = state
     amount = operation.amount_on(account.name)
     short = account.floor is not None and amount < 0 and free(account, state) + amount < 0
     if operation.outcome is Outcome.REFUSED:
@@ -148,20 +157,29 @@ def step(account: Account, state: State, operation: Operation) -> State | None:
     if short:
         return None
     if operation.kind is Kind.HOLD:
-        return cash, pending | {hold_name(operation)}
-    return cash + amount, pending
+        return cash, pending | {hold_name(operation)}, booked
+    return (cash + amount, pending, booked + 1) if in_turn(account, state, operation) else None
 
 
 def ended(account: Account, state: State, operation: Operation) -> State | None:
     """Return the state after a settle or a void: it ends a pending hold, or is refused."""
-    cash, pending = state
+    cash, pending, booked = state
     refused = operation.outcome is Outcome.REFUSED
     if (operation.transaction in pending) is refused:
         return None
     if refused:
         return state
-    booked = operation.amount_on(account.name) if operation.books else 0
-    return cash + booked, pending - {operation.transaction or ""}
+    left = pending - {operation.transaction or ""}
+    if not operation.books:
+        return cash, left, booked
+    if not in_turn(account, state, operation):
+        return None
+    return cash + operation.amount_on(account.name), left, booked + 1
+
+
+def in_turn(account: Account, state: State, operation: Operation) -> bool:
+    """Tell whether what an operation booked is the next row of the statement."""
+    return account.rows is None or account.rows.get(operation.number) == state[2]
 
 
 def hold_name(operation: Operation) -> str:
@@ -171,7 +189,7 @@ def hold_name(operation: Operation) -> str:
 
 def free(account: Account, state: State) -> int:
     """Return what could be taken: cash without holds and the floor."""
-    cash, pending = state
+    cash, pending, _ = state
     return cash - holds_of(account, pending) - (account.floor or 0)
 
 
@@ -182,7 +200,7 @@ def holds_of(account: Account, pending: frozenset[str]) -> int:
 
 def shows(account: Account, state: State, operation: Operation) -> bool:
     """Tell whether a read can have had its answer in this state."""
-    cash, pending = state
+    cash, pending, _ = state
     shown = operation.shown
     if isinstance(shown, Statement):
         return (shown.postings[-1].running if shown.postings else 0) == cash
@@ -221,6 +239,55 @@ def _linked(history: History, rows: Sequence[Operation]) -> _Node:
     return head
 
 
+@dataclass(slots=True)
+class _Try:
+    """One way through a segment, as far as it has come."""
+
+    history: History
+    account: Account
+    rows: Sequence[Operation]
+    state: State
+    head: _Node
+    left: int
+    """Answers that no place has been found for yet."""
+    done: int = 0
+    """The operations with a place, as bits."""
+    path: list[tuple[_Node, State]] = field(default_factory=list)
+
+    def take(self, node: _Node, following: State) -> None:
+        """Give an operation the next place."""
+        self.path.append((node, self.state))
+        self.state = following
+        self.done |= 1 << node.number
+        self.left -= node.match is not None
+        _lift(node)
+
+    def take_what_changes_nothing(self) -> int:
+        """Place every read and refusal that fits here: later it could only stand in the way."""
+        node, steps = self.head.following, 0
+        while node is not None and not node.is_return:
+            steps += 1
+            following = node.following
+            row = self.rows[node.number]
+            if _changes_nothing(row) and step(self.account, self.state, row) is not None:
+                self.take(node, self.state)
+                if following is node.match and following is not None:
+                    following = following.following
+            node = following
+        return steps
+
+    def back(self) -> _Node | None:
+        """Take back the last write and all after it; return it, None where there is none."""
+        while self.path:
+            node, self.state = self.path.pop()
+            self.done ^= 1 << node.number
+            self.left += node.match is not None
+            _put_back(node)
+            if not _changes_nothing(self.rows[node.number]):
+                return node
+        return None
+
+
 def _order(
     history: History,
     account: Account,
@@ -229,36 +296,38 @@ def _order(
 ) -> tuple[Opinion, int]:
     """Try to put one segment in order; return the opinion and the steps it took."""
     state, rows = work
-    head = _linked(history, rows)
     left = sum(1 for row in rows if row.outcome is not Outcome.UNRESOLVED)
-    done, tried = 0, {(0, state)}
-    path: list[tuple[_Node, State]] = []
-    node, steps = head.following, 0
-    while left:
+    way = _Try(history, account, rows, state, _linked(history, rows), left)
+    tried: set[tuple[int, State]] = set()
+    steps = way.take_what_changes_nothing()
+    node = way.head.following
+    looked = 0
+    while way.left:
         steps += 1
-        if steps > budget[0] or (steps % LOOKS == 0 and budget[1]()):
+        looked += 1
+        if steps > budget[0] or (looked % LOOKS == 0 and budget[1]()):
             return Opinion.UNDECIDED, steps
-        if node is not None and not node.is_return:
-            following = step(account, state, rows[node.number])
-            now = done | 1 << node.number
-            if following is not None and (now, following) not in tried:
-                tried.add((now, following))
-                path.append((node, state))
-                state, done = following, now
-                left -= node.match is not None
-                _lift(node)
-                node = head.following
-            else:
-                node = node.following
+        if node is None or node.is_return:
+            last = way.back()
+            if last is None:
+                return Opinion.IMPOSSIBLE, steps
+            node = last.following
             continue
-        if not path:
-            return Opinion.IMPOSSIBLE, steps
-        node, state = path.pop()
-        done ^= 1 << node.number
-        left += node.match is not None
-        _put_back(node)
-        node = node.following
+        row = rows[node.number]
+        following = None if _changes_nothing(row) else step(account, way.state, row)
+        key = (way.done | 1 << node.number, following or NOTHING)
+        if following is None or key in tried:
+            node = node.following
+            continue
+        tried.add(key)
+        way.take(node, following)
+        steps += way.take_what_changes_nothing()
+        node = way.head.following
     return Opinion.POSSIBLE, steps
+
+
+def _changes_nothing(operation: Operation) -> bool:
+    return operation.reads or operation.outcome is Outcome.REFUSED
 
 
 def _lift(call: _Node) -> None:
@@ -277,7 +346,9 @@ def _put_back(call: _Node) -> None:
                 node.following.previous = node
 
 
-def smallest(history: History, account: str, found: Search, *, steps_max: int) -> Search:
+def smallest(
+    history: History, account: str, found: Search, *, steps_max: int, guided: bool = True
+) -> Search:
     """Leave out of what cannot be ordered all that is not needed for that.
 
     First everything that was sent after the first answer that nothing explains; then reads and
@@ -288,7 +359,7 @@ def smallest(history: History, account: str, found: Search, *, steps_max: int) -
         opinion, _ = _order(history, known, (found.start, rows), (steps_max, lambda: False))
         return opinion is Opinion.IMPOSSIBLE
 
-    known = _known(history, account)
+    known = knowledge(history, account, guided=guided)
     ends = sorted(row.ended_ns for row in found.operations if row.ended_ns is not None)
     least, most = 0, len(ends) - 1
     while least < most:
