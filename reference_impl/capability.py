@@ -120,40 +120,7 @@ def document(shared: web.Services) -> dict[str, Any]:
             "stored_statuses": list(STORED_STATUSES),
         },
         "consistency": {"read_your_writes": True, "growth": "atomic"},
-        "auth": {
-            "schemes": ["bearer"],
-            "token_ttl": config.ACCESS_TTL_S,
-            "refresh_ttl": config.REFRESH_TTL_S,
-            "password": {
-                "min_length": config.PASSWORD_LENGTH_MIN,
-                "max_length": config.PASSWORD_LENGTH_MAX,
-                "blocklist": True,
-                "history": config.PASSWORD_HISTORY,
-                "complexity": list(config.complexity(settings)),
-            },
-            "lockout": {
-                "threshold": config.LOCKOUT_THRESHOLD,
-                "seconds": max(config.LOCKOUT_DELAYS_S),
-                "delays_s": list(config.LOCKOUT_DELAYS_S),
-            },
-            "session": {"idle_s": config.SESSION_IDLE_S, "absolute_s": config.SESSION_TTL_S},
-            "mfa": [
-                {
-                    "method": "totp",
-                    "digits": totp.DIGITS,
-                    "period": totp.PERIOD_S,
-                    "skew": totp.SKEW_STEPS,
-                }
-            ],
-            "rate_limit": {
-                "requests": settings.rate_requests,
-                "window_s": settings.rate_window_s,
-            },
-            "login_rate_limit": {
-                "requests": settings.login_requests,
-                "window_s": settings.login_window_s,
-            },
-        },
+        "auth": auth(settings),
         "growth_policy": policies.declared(shared.readers.get()),
         "audit": {
             "hash": "sha-256",
@@ -166,6 +133,44 @@ def document(shared: web.Services) -> dict[str, Any]:
             {"name": name, "health": check} for name, check in health.COMPONENTS.items()
         ],
         "clock": {"controllable": False},
+    }
+
+
+def auth(settings: config.Settings) -> dict[str, Any]:
+    """Return how principals prove who they are, and what guards the way in."""
+    return {
+        "schemes": ["bearer"],
+        "token_ttl": config.ACCESS_TTL_S,
+        "refresh_ttl": config.REFRESH_TTL_S,
+        "password": {
+            "min_length": config.PASSWORD_LENGTH_MIN,
+            "max_length": config.PASSWORD_LENGTH_MAX,
+            "blocklist": True,
+            "history": config.PASSWORD_HISTORY,
+            "complexity": list(config.complexity(settings)),
+        },
+        "lockout": {
+            "threshold": config.LOCKOUT_THRESHOLD,
+            "seconds": max(config.LOCKOUT_DELAYS_S),
+            "delays_s": list(config.LOCKOUT_DELAYS_S),
+        },
+        "session": {"idle_s": config.SESSION_IDLE_S, "absolute_s": config.SESSION_TTL_S},
+        "mfa": [
+            {
+                "method": "totp",
+                "digits": totp.DIGITS,
+                "period": totp.PERIOD_S,
+                "skew": totp.SKEW_STEPS,
+            }
+        ],
+        "rate_limit": {
+            "requests": settings.rate_requests,
+            "window_s": settings.rate_window_s,
+        },
+        "login_rate_limit": {
+            "requests": settings.login_requests,
+            "window_s": settings.login_window_s,
+        },
     }
 
 

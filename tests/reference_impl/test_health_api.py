@@ -67,7 +67,7 @@ def test_a_disk_that_runs_full_shows(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, free: int, expected: str
 ) -> None:
     usage: Callable[[Any], Any] = lambda _: type("Usage", (), {"free": free})  # noqa: E731
-    monkeypatch.setattr(health.shutil, "disk_usage", usage)
+    monkeypatch.setattr("reference_impl.health.shutil.disk_usage", usage)
     assert status(desk, "disk:space") == expected
     answer = desk.get("/health/ready")
     assert answer.status_code == (503 if expected == "fail" else 200)
