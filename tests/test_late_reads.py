@@ -51,7 +51,7 @@ def test_reads_as_late_as_declared_are_never_accused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     areas = [f"{area}/*" for area in RACES]
-    cases = observe(tmp_path, monkeypatch, age_ms=200, declared_ms=200, areas=areas)
+    cases = observe(tmp_path, monkeypatch, age_ms=60, declared_ms=60, areas=areas)
 
     accused = [
         (case["check"], case["outcome"], case["reason"], case["findings"])
