@@ -72,7 +72,7 @@ def page_max(ctx: Context) -> int:
     severity=Severity.HIGH,
     requirements=["SYS-ACC", "SYS-TXN"],
     operations=["listEntries", "listTransactions"],
-    defects=["page-skips-a-row"],
+    defects=["page-skips-a-row", "cursors-forget-the-page-size"],
 )
 @pytest.mark.parametrize("operation", ["listEntries", "listTransactions"])
 def check_any_page_size_shows_the_same(ctx: Context, operation: str) -> None:
@@ -280,3 +280,53 @@ def check_limit_out_of_range(ctx: Context, limit: str) -> None:
     """
     reply = send_raw(ctx.customer, "GET", f"/v1/accounts?limit={limit}")
     is_refused(ctx.customer, reply, "invalid_parameter")
+
+
+@check(
+    "functional/pagination/ties-are-broken",
+    title="Rows of one instant, and accounts of one name, are each shown once",
+    failure_title="Rows that are equal in what they are sorted by are missed or repeated",
+    severity=Severity.HIGH,
+    requirements=["SYS-ACC", "SYS-TXN"],
+    operations=["listEntries", "listTransactions", "listAccounts", "createTransactionBatch"],
+    defects=["pages-go-by-the-clock", "equal-names-are-one"],
+)
+@pytest.mark.parametrize("operation", ["listEntries", "listTransactions", "listAccounts"])
+def check_ties_are_broken(ctx: Context, operation: str) -> None:
+    """Walk rows that share their instant or their name.
+
+    Why: A batch is booked in one instant; a list that continues after a timestamp loses the rest
+    of that instant at the edge of a page.
+    How: Book a batch of eleven deposits; walk the entries and transactions in small pages, both
+    ways; walk accounts of one name sorted by name.
+    Fails when: a walk does not show each exactly once, or the two directions are not reverses.
+    Remedy: Continue after a key that is unique: seq, or the name together with seq.
+    """
+    account = ctx.arrange.account()
+    request: Json = {"path": {"id": account["id"]}} if operation == "listEntries" else {}
+    filters: Json = {"account_id": account["id"]} if operation == "listTransactions" else {}
+    key, sort = "seq", "seq"
+    if operation == "listAccounts":
+        twins = [ctx.arrange.account(name=account["name"], type="revenue") for _ in range(4)]
+        filters, key, sort = {"type": "revenue"}, "id", "name"
+        expected = {twin["id"] for twin in twins}
+    else:
+        money = [ctx.arrange.money(100 + n, account["currency"]) for n in range(ITEMS)]
+        items = [{"kind": "deposit", "amount": m, "to_account_id": account["id"]} for m in money]
+        results = ctx.customer.call("createTransactionBatch", body={"items": items}, expect=200)
+        expected = {row["transaction"]["seq"] for row in results.body["results"]}
+    ctx.arrange.let_writes_arrive()
+    sizes = (2, 7) if operation != "listAccounts" else (page_max(ctx),)
+    for limit in sizes:
+        shown = [
+            [
+                row[key]
+                for row in walk(
+                    ctx, operation, query={"limit": limit, "sort": way, **filters}, **request
+                )
+                if row[key] in expected
+            ]
+            for way in (sort, f"-{sort}")
+        ]
+        ctx.equal(sorted(shown[0]), sorted(expected), f"Rows that pages of {limit} show")
+        ctx.equal(shown[1], shown[0][::-1], f"Pages of {limit}, backwards")

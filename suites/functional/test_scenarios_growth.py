@@ -52,16 +52,14 @@ WAYS = {
     "into-a-new-account": Way(target="new"),
     "explicit-shares": Way(explicit=True, target="new", extra=1_000_001),
     "dry-runs-first": Way(trial_first=True, edge_first=True),
-    "hold-open": Way(held=True),
-    "suspended-midway": Way(suspended=True),
-    "reinvested-before-the-merge": Way(reinvest="before"),
+    "hold-open-and-suspended": Way(held=True, suspended=True),
     "all-that-is-available": Way(reinvest="whole", target="new"),
     "two-quarters": Way(reinvest="quarters"),
     "parent-into-its-child": Way(target="parent"),
     "forks-of-forks": Way(forks=2, target="new", extra=3),
     "each-request-twice": Way(twice=True, trial_first=True),
     "fewest-digits": Way(digits="fewest", amount=300_001),
-    "most-digits": Way(digits="most", amount=30_000_001, reinvest="before"),
+    "most-digits-reinvested-first": Way(digits="most", amount=30_000_001, reinvest="before"),
     "large-amounts": Way(amount=900_000_000_000_001, extra=1_234_567_891),
 }
 
@@ -115,7 +113,7 @@ def check_whole_life_of_a_system(ctx: Context, way: str) -> None:
     story = Story(ctx=ctx, twice=data.twice)
     grown = Growth(story=story, currency=_currency(ctx, data.digits))
     before = grown.totals()
-    system = grown.open_system(data.amount)
+    system = grown.open_system(min(data.amount, story.amount_max // 10))
     feeder = story.open(currency=grown.currency, withdrawal_allowed=True)
     parent = _grower(grown, system)
     _trade(story, parent, system)
@@ -240,24 +238,17 @@ def _merge(grown: Growth, data: Way, system: Sequence[Page], family: Sequence[Pa
         if target is None:
             ctx.not_exercised("no child is a target under the policy in force")
         sources = [family[0], *(page for page in children if page is not target)]
-        return grown.merge(sources[:least], target)
+        children = []
     count = max(least, min(len(children), most))
-    if len(sources) < count:
-        ctx.not_exercised("the policy merges more accounts than one fork leaves")
+    while len(sources) < count:
+        sources.append(grown.story.open(currency=grown.currency))
     return grown.merge(sources[:count], target)
 
 
 def _reinvest(grown: Growth, data: Way, pages: Sequence[Page], feeder: Page) -> None:
     """Reinvest of an account whose type does, as much as the policy's bounds allow."""
-    for page in pages:
-        rules = grown.policy(page)
-        if (
-            page.status == "active"
-            and page.configured["type"] in rules["reinvest"]["account_types"]
-        ):
-            break
-    else:
-        grown.story.ctx.not_exercised("no living account reinvests under the policies in force")
+    page = _reinvestor(grown, pages)
+    rules = grown.policy(page)
     period = growing.period_now(grown.story.ctx.arrange.read({"id": page.id}), rules)
     _within_bounds(grown, page, rules["reinvest"], feeder)
     amount = _bounds(grown, page, rules["reinvest"])[1]
@@ -282,6 +273,27 @@ def _reinvest(grown: Growth, data: Way, pages: Sequence[Page], feeder: Page) -> 
         )
 
 
+def _reinvestor(grown: Growth, pages: Sequence[Page]) -> Page:
+    """Return a living account whose type reinvests and whose cash the bounds allow for."""
+    wanted = None
+    for page in pages:
+        rules = grown.policy(page)["reinvest"]
+        if page.configured["type"] not in rules["account_types"]:
+            continue
+        wanted = page.configured["type"]
+        least, most = _bounds(grown, page, rules)
+        if page.status == "active" and (least <= most or least == _bounds_of_none(grown, rules)):
+            return page
+    if wanted is None:
+        return grown.story.ctx.not_exercised("no account reinvests under the policies in force")
+    return grown.story.open(type=wanted, currency=grown.currency)
+
+
+def _bounds_of_none(grown: Growth, rules: Json) -> int:
+    """Return the least amount of an account without cash: money can be brought for it."""
+    return max(growth.minor(rules["amount_min_major"], grown.exponent), 1_000)
+
+
 def _far_ahead(period: str) -> str:
     """Return the quarter after next: not open whatever day the run ends."""
     return growth.quarter_after(growth.quarter_after(period))
@@ -290,7 +302,7 @@ def _far_ahead(period: str) -> str:
 def _bounds(grown: Growth, page: Page, rules: Json) -> tuple[int, int]:
     """Return the least and the greatest amount that an account may reinvest now."""
     free = growth.reinvestable(grown.standing(page))
-    least = max(growth.minor(rules["amount_min_major"], grown.exponent), 1_000)
+    least = _bounds_of_none(grown, rules)
     least = max(least, -(-free * rules["share_bps_min"] // 10_000))
     most = min(free, page.available, growth.minor(rules["amount_max_major"], grown.exponent))
     return least, min(most, free * rules["share_bps_max"] // 10_000)

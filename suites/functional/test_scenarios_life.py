@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,16 +12,12 @@ from certification.model import Severity, Veto
 from certification.oracle import rounding
 from certification.scenario import Story
 from certification.scenario_book import SHARES, Ask
+from certification.scenario_texts import ODD_TEXTS, taken
 
 if TYPE_CHECKING:
     from certification.context import Context
     from certification.scenario_book import Json, Page
 
-ODD_TEXTS = (
-    "Zo\u0308e \u00fc\u0142\u0131 \u4e2d\u6587",
-    "\U0001f98a \u202babc\u202c a\u200db",
-    "' OR 1=1 -- <b>&amp;",
-)
 LARGEST = "largest"
 """An amount: the largest that the deployment takes."""
 
@@ -112,6 +108,7 @@ def check_whole_life(ctx: Context, life: str) -> None:
     Remedy: The message names the step; compare the transaction before it with the journal.
     """
     data = LIVES[life]
+    data = replace(data, texts=taken(ctx, data.texts))
     story = Story(ctx=ctx, twice=data.twice)
     account, other = _opened(story, data)
     _money_comes_in(story, data, account)
@@ -135,7 +132,7 @@ def _opened(story: Story, data: Life) -> tuple[Page, Page]:
     ctx = story.ctx
     shared: Json = {"currency": currency_with(ctx, data.currency)}
     fields: Json = shared | {"withdrawal_allowed": True} | data.fields
-    fields |= {"metadata": {"case": ctx.case, "texts": list(data.texts)}}
+    fields |= {"metadata": {"case": ctx.case, "n": 1}}
     account = story.open(by=ctx.operator if data.by_staff else None, **fields)
     return account, story.open(**shared)
 

@@ -11,6 +11,7 @@ from certification.checks import check
 from certification.model import Severity, Veto
 from certification.scenario import Story
 from certification.scenario_book import Ask, Deal, Page
+from certification.scenario_texts import ODD_TEXTS, taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +60,6 @@ SMALL: tuple[Step, ...] = (
     *[("transfer", 1, "a", "b"), ("transfer", 1, "b", "a"), ("transfer", 1, "a", "b")] * 20,
     *[("withdrawal", 1, "b", "")] * 25,
 )
-MEMOS = ("\u0645\u0631\u062d\u0628\u0627", "e\u0301\u200b\U0001f1e9\U0001f1ea", "''\";--\\u0000")
 PAST = "2024-02-29T23:59:59.999-12:00"
 
 
@@ -79,10 +79,9 @@ class Day:
 
 DAYS = {
     "one-by-one": Day(),
-    "one-batch": Day(delivery="batch"),
+    "one-batch-sent-twice": Day(delivery="batch", twice=True),
     "all-or-nothing": Day(steps=FITTING, delivery="whole"),
     "each-request-twice": Day(twice=True),
-    "batch-sent-twice": Day(delivery="batch", twice=True),
     "fewest-digits": Day(digits="fewest"),
     "most-digits": Day(digits="most", delivery="batch"),
     "largest-amounts": Day(steps=LARGE),
@@ -236,8 +235,11 @@ def _held_first(story: Story, asks: list[Ask]) -> list[Deal]:
 
 
 def _with_texts(story: Story, asks: list[Ask]) -> None:
+    memos = taken(story.ctx, ODD_TEXTS)
+    if not memos:
+        story.ctx.not_exercised("the deployment takes none of the texts")
     for number, ask in enumerate(asks):
-        memo = MEMOS[number % len(MEMOS)]
+        memo = memos[number % len(memos)]
         metadata = {memo: [memo, number, {"n": None}]}
         story.post(replace(ask, more={"memo": memo, "metadata": metadata}))
 
