@@ -1,4 +1,4 @@
-"""The book of a scenario: what it predicts, what it refuses, and that it reads a target's entries."""
+"""The book of a scenario: what it predicts and refuses, and how it reads a target's entries."""
 
 from __future__ import annotations
 

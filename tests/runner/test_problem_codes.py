@@ -1,4 +1,4 @@
-"""Every problem code of core and growth is provoked by a check, or stands with the reason why not."""
+"""Every problem code of core and growth is provoked by a check, or its reason why not stands."""
 
 from __future__ import annotations
 
