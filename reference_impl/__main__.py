@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from . import __version__, audit_cli, retention_cli
-from .config import PASSWORD_LENGTH_MIN, Settings, StartRefusedError
+from .config import DISK_FREE_MIN_BYTES, PASSWORD_LENGTH_MIN, Settings, StartRefusedError
 
 PEM = click.Path(path_type=Path)
 
@@ -171,6 +171,14 @@ def retire(database: Path) -> None:
     show_default=True,
     help="A line a request at level info, of 5xx at level error.",
 )
+@click.option(
+    "--disk-free-min",
+    default=DISK_FREE_MIN_BYTES,
+    show_default=True,
+    type=click.IntRange(0),
+    metavar="BYTES",
+    help="Free space of the database's disk below which the server is not ready.",
+)
 @click.option("--allow-plain-http", is_flag=True, help="Serve without TLS beyond loopback.")
 @click.option("--die-with-parent", is_flag=True, help="Stop when the starting process is gone.")
 def serve(  # noqa: PLR0913 - one argument for each option
@@ -188,6 +196,7 @@ def serve(  # noqa: PLR0913 - one argument for each option
     password_complexity: str,
     metrics: bool,
     access_log: bool,
+    disk_free_min: int,
     allow_plain_http: bool,
     die_with_parent: bool,
 ) -> None:
@@ -218,6 +227,7 @@ def serve(  # noqa: PLR0913 - one argument for each option
         login_window_s=login_window_s,
         metrics=metrics,
         access_log=access_log,
+        disk_free_min=disk_free_min,
     )
     try:
         code = serving.serve(settings, die_with_parent=die_with_parent)

@@ -1,18 +1,18 @@
 """Readiness tells the truth of each dependency; each is hurt here in turn."""
 
+import http.client
+import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reference_impl import audit, config, health, setup
-from reference_impl.app import create_app
+from reference_impl import audit, config, health
 
-from ._desk import ADMIN_PASSWORD, Desk, Hands, opened
+from ._desk import Desk, opened
 
 
 @pytest.fixture
@@ -74,13 +74,19 @@ def test_a_disk_that_runs_full_shows(
     assert answer.json["status"] == expected
 
 
-def test_the_limit_of_the_disk_is_a_setting(tmp_path: Path) -> None:
-    setup.create(tmp_path / "b.db", "admin", ADMIN_PASSWORD)
-    settings = config.Settings(database=tmp_path / "b.db", disk_free_min=1 << 60)
-    assert config.from_environment(settings.environment()) == settings
-    assert replace(settings, metrics=False).environment()["ALLUSE_METRICS"] == "False"
-    made = Desk(create_app(settings, Hands()), Hands(), tmp_path / "b.db")
-    assert made.get("/health/ready").status_code == 503
+def test_the_limit_of_the_disk_is_a_setting(
+    tmp_path: Path, make_database: Callable[[Path], Path], run_server: Callable[..., Any]
+) -> None:
+    server = run_server(make_database(tmp_path / "b.db"), "--disk-free-min", str(1 << 60))
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    try:
+        connection.request("GET", "/health/ready")
+        answer = connection.getresponse()
+        assert answer.status == 503
+        assert answer.getheader("Retry-After")
+        assert json.loads(answer.read()) == {"status": "fail"}
+    finally:
+        connection.close()
 
 
 def test_a_consumer_that_lags_is_a_warning(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
