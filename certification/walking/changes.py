@@ -200,7 +200,7 @@ class CoreMachine(EndingMachine):
             self.walk.same(self.tale, reply, "/balances/ledger", cash, message)
             self.walk.same(self.tale, reply, "/balances/total_value", total, message)
 
-    @step(when=lambda self: self.news("pages"), which=ACCOUNT, near=NEAR)
+    @step(weight=2, when=lambda self: self.news("pages"), which=ACCOUNT, near=NEAR)
     def page_through(self, which: int, near: bool) -> None:
         """Walk the entries of an account on small pages; each stands there once."""
         account = self.pick(which, near=near)

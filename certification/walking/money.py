@@ -335,7 +335,7 @@ class MoneyMachine(RuleBasedStateMachine):
         with self.doing(f"{word} of {amount} from {one.id} to {two.id}"):
             self.transact(body, "customer")
 
-    @step(source=ACCOUNT, gap=st.sampled_from([-1, 0, 1]), exact=st.booleans())
+    @step(weight=3, source=ACCOUNT, gap=st.sampled_from([-1, 0, 1]), exact=st.booleans())
     def transact_under_conditions(self, source: int, gap: int, exact: bool) -> None:
         """Withdraw one unit only if the account is as its owner believes."""
         account = self.account(source)

@@ -1,0 +1,1 @@
+"""Fuzzing by the contract's schemas: generated requests, held against the contract itself."""

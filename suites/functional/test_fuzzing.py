@@ -1,0 +1,179 @@
+"""Fuzzing by the contract's schemas: valid requests work, forbidden ones are refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from certification.checks import check
+from certification.model import Module, Severity
+
+if TYPE_CHECKING:
+    from certification.context import Context
+
+CORE = (
+    "getCapabilities",
+    "getLiveness",
+    "getReadiness",
+    "listUsers",
+    "getUser",
+    "createAccount",
+    "listAccounts",
+    "getAccount",
+    "updateAccount",
+    "closeAccount",
+    "listEntries",
+    "createTransaction",
+    "listTransactions",
+    "createTransactionBatch",
+    "getTransaction",
+    "settleTransaction",
+    "voidTransaction",
+    "reverseTransaction",
+)
+GROWTH = (
+    "openSystem",
+    "getSystem",
+    "getGrowthPolicy",
+    "listGrowthCandidates",
+    "listGrowthEvents",
+    "getGrowthEvent",
+    "getGrowthSummary",
+    "forkAccount",
+    "mergeAccounts",
+    "getMerge",
+    "reinvestAccount",
+    "getLineage",
+)
+ANALYTICS = (
+    "getAnalytics",
+    "getSystemAnalytics",
+    "createReport",
+    "getReport",
+    "exportReport",
+)
+OPERATIONS = (
+    "listAudit",
+    "getAuditCheckpoint",
+    "createGrant",
+    "listGrants",
+    "getGrant",
+    "deleteGrant",
+)
+SPARED = {
+    "login": "wrong passwords lock users out",
+    "refreshSession": "a token that is used twice ends the session of the run",
+    "logout": "it ends the session of the run",
+    "verifyMfa": "wrong codes lock users out",
+    "enrollMfa": "it would change how the run's users log in",
+    "disableMfa": "the same",
+    "resetMfa": "the same",
+    "createUser": "users cannot be removed again",
+    "updateUser": "it would change the passwords and roles of the run's users",
+    "putGrowthPolicy": "a policy decides for everybody",
+    "erasePersonalData": "it ends users",
+}
+"""Operations that random requests must not reach; checks of their own send them."""
+
+
+@check(
+    "functional/fuzzing/core-keeps-to-its-schemas",
+    title="Core operations take what their schemas allow and refuse what these forbid",
+    failure_title="A core operation breaks on valid data, or accepts what its schema forbids",
+    severity=Severity.HIGH,
+    requirements=["SYS-ACC", "SYS-TXN", "E2E-ERR"],
+    operations=["createAccount", "createTransaction", "createTransactionBatch"],
+    defects=["core-bodies-may-hold-anything"],
+    budget_s=60,
+)
+@pytest.mark.parametrize("operation", CORE)
+def check_core_keeps_to_its_schemas(ctx: Context, operation: str) -> None:
+    """Whether generated requests are answered as the contract says, whatever is in them.
+
+    Why: Examples written by hand hold what their author thought of.
+    How: Generate requests from the schema of the operation, valid and forbidden ones, with ids of
+        living objects, and send them. Every answer is compared with the contract.
+    Fails when: A valid request is answered with an internal error, an undeclared problem or a body
+        of another form; or one that the schema forbids is accepted. An operation that no valid
+        request could make succeed is not passed but not exercised.
+    Remedy: Validate requests by the schemas of the contract before anything is read into them.
+    """
+    from certification.fuzzing.probe import fuzz
+
+    fuzz(ctx, operation)
+
+
+@check(
+    "functional/fuzzing/growth-keeps-to-its-schemas",
+    title="Growth operations take what their schemas allow and refuse what these forbid",
+    failure_title="A growth operation breaks on valid data, or accepts what its schema forbids",
+    severity=Severity.HIGH,
+    requirements=["SYS-GRO", "E2E-ERR"],
+    operations=["forkAccount", "mergeAccounts", "reinvestAccount", "openSystem"],
+    modules=(Module.CORE, Module.GROWTH),
+    defects=["growth-bodies-may-hold-anything"],
+    budget_s=60,
+)
+@pytest.mark.parametrize("operation", GROWTH)
+def check_growth_keeps_to_its_schemas(ctx: Context, operation: str) -> None:
+    """Whether generated requests for growth are answered as the contract says.
+
+    Why: A fork with members that were not understood moves money by accident.
+    How: As for core operations, with accounts that may fork and reinvest.
+    Fails when: The same.
+    Remedy: Validate requests by the schemas of the contract before anything is read into them.
+    """
+    from certification.fuzzing.probe import fuzz
+
+    fuzz(ctx, operation)
+
+
+@check(
+    "functional/fuzzing/analytics-keep-to-their-schemas",
+    title="Analytics operations take what their schemas allow and refuse what these forbid",
+    failure_title="An analytics operation breaks on valid data, or accepts what is forbidden",
+    severity=Severity.MEDIUM,
+    requirements=["SYS-ANA", "E2E-ERR"],
+    operations=["getAnalytics", "createReport"],
+    modules=(Module.CORE, Module.ANALYTICS),
+    defects=["reports-may-hold-anything"],
+    budget_s=60,
+)
+@pytest.mark.parametrize("operation", ANALYTICS)
+def check_analytics_keep_to_their_schemas(ctx: Context, operation: str) -> None:
+    """Whether generated windows, horizons and reports are answered as the contract says.
+
+    Why: Windows at the end of time are where date arithmetic breaks.
+    How: As for core operations, on accounts with entries.
+    Fails when: The same.
+    Remedy: Refuse windows and horizons outside their bounds before computing with them.
+    """
+    from certification.fuzzing.probe import fuzz
+
+    fuzz(ctx, operation)
+
+
+@check(
+    "functional/fuzzing/grants-and-audit-keep-to-their-schemas",
+    title="Grants and audit take what their schemas allow and refuse what these forbid",
+    failure_title="Grants or audit break on valid data, or accept what is forbidden",
+    severity=Severity.MEDIUM,
+    requirements=["SYS-SEC", "E2E-ERR"],
+    operations=["createGrant", "listAudit"],
+    modules=(Module.CORE, Module.OPERATIONS),
+    defects=["grants-may-hold-anything"],
+    budget_s=60,
+)
+@pytest.mark.parametrize("operation", OPERATIONS)
+def check_grants_and_audit_keep_to_their_schemas(ctx: Context, operation: str) -> None:
+    """Whether generated grants, filters and proofs are answered as the contract says.
+
+    Why: A right that was given with a misspelt limit is given without it.
+    How: As for core operations.
+    Fails when: The same.
+    Remedy: Validate requests by the schemas of the contract before anything is read into them.
+    """
+    from certification.fuzzing.probe import fuzz
+
+    fuzz(ctx, operation)
