@@ -22,7 +22,7 @@ def _deposit(ctx: Context, account: Json, amount: int) -> Json:
     title="Each item of a batch has its own outcome, in order",
     failure_title="A batch mixes up or hides the outcome of an item",
     severity=Severity.HIGH,
-    requirements=["SYS-TXN", "E2E-TXN"],
+    requirements=["SYS-TXN", "E2E-TXN", "SYS-OPT"],
     operations=["createTransactionBatch", "getTransaction", "getAccount"],
     defects=["batch-hides-refusals"],
 )

@@ -107,7 +107,7 @@ def check_any_page_size_shows_the_same(ctx: Context, operation: str) -> None:
     title="A walk shows every row that was there exactly once, whatever is written meanwhile",
     failure_title="A walk misses or repeats rows while others are written",
     severity=Severity.HIGH,
-    requirements=["SYS-ACC", "SYS-TXN"],
+    requirements=["SYS-ACC", "SYS-TXN", "SYS-OPT"],
     operations=["listEntries", "listTransactions", "listAccounts"],
     defects=["pages-by-offset"],
 )
@@ -287,7 +287,7 @@ def check_limit_out_of_range(ctx: Context, limit: str) -> None:
     title="Rows of one instant, and accounts of one name, are each shown once",
     failure_title="Rows that are equal in what they are sorted by are missed or repeated",
     severity=Severity.HIGH,
-    requirements=["SYS-ACC", "SYS-TXN"],
+    requirements=["SYS-ACC", "SYS-TXN", "SYS-OPT"],
     operations=["listEntries", "listTransactions", "listAccounts", "createTransactionBatch"],
     defects=["pages-go-by-the-clock", "equal-names-are-one"],
 )

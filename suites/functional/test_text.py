@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 
@@ -197,3 +198,35 @@ def check_over_long_text_is_refused(ctx: Context, character: str) -> None:
     ctx.customer.call(
         "createTransaction", body={**booking, "memo": memo + character}, problem="validation_failed"
     )
+
+
+@check(
+    "functional/text/user-names-are-one-in-any-case",
+    title="A user name that differs in case only is not given twice",
+    failure_title="Two users can have names that a person cannot tell apart",
+    severity=Severity.MEDIUM,
+    requirements=["SYS-SEC", "E2E-ERR"],
+    operations=["createUser"],
+    defects=["user-names-differ-by-case"],
+    identities=["admin"],
+    standards=["CWE-178"],
+)
+def check_user_names_are_one_in_any_case(ctx: Context) -> None:
+    """Create a user, then others whose names look the same.
+
+    Why: Whoever registers ADA beside ada receives what was meant for her.
+    How: Take a name in small letters; ask for it in capitals, mixed, and in full-width letters.
+    Fails when: a name in other case is not 409 `username_taken`, or one of letters that the
+    contract does not have is not 400 `validation_failed`.
+    Remedy: Compare names by one folded form, stored beside the name and unique.
+    """
+    name = f"t{uuid4().hex[:20]}z"
+    least = ctx.declared("auth", "password").get("min_length", 0)
+    password = f"Zx9!{uuid4().hex}".ljust(least, "x")
+    body = {"username": name, "password": password, "roles": ["customer"]}
+    ctx.admin.call("createUser", body=body, expect=201)
+    for twin in (name.upper(), name.title()):
+        again = {**body, "username": twin}
+        ctx.admin.call("createUser", body=again, problem="username_taken")
+    wide = "".join(chr(ord(letter) + 0xFEE0) for letter in name)
+    ctx.admin.call("createUser", body={**body, "username": wide}, problem="validation_failed")
