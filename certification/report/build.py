@@ -182,6 +182,7 @@ def _case(case: CaseResult, shown: ShownExchanges) -> CaseView:
                 expected=shortened(finding.expected, FINDING_CHARACTERS),
                 observed=shortened(finding.observed, FINDING_CHARACTERS),
                 exchanges=finding.exchanges,
+                script=finding.script or "",
             )
             for finding in case.findings[:FINDINGS_PER_CASE]
         ),

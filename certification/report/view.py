@@ -167,6 +167,8 @@ class FindingView:
     expected: str
     observed: str
     exchanges: tuple[int, ...]
+    script: str = ""
+    """A bash script that shows the failure again, where the check could write one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
