@@ -175,10 +175,8 @@ def told(step: Step, history: History) -> str:
 
 
 def called(operation: Operation) -> str:
-    """Return how a sentence names an operation."""
-    if operation.reads:
-        return f"the {operation.kind.value} that {operation.client} read (#{operation.number})"
-    return f"{operation.transaction or operation.kind.value} of {operation.client}"
+    """Return how a sentence names an operation; the timeline says the rest."""
+    return f"#{operation.number} of {operation.client}"
 
 
 def anomalies(graph: Graph, history: History) -> list[Anomaly]:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from certification.oracle import history_cycles, history_order, history_search, history_versions
+from certification.oracle import (
+    history_cycles,
+    history_order,
+    history_search,
+    history_versions,
+    history_witness,
+)
 from certification.oracle.history import Anomaly, Balance, History, Name, Outcome
 from certification.oracle.history_search import Opinion, Search
 from certification.oracle.history_versions import Versions
@@ -86,7 +92,7 @@ def _book_anomalies(books: dict[str, Versions], history: History) -> Iterator[An
 
 
 def _unordered(history: History, account: str, found: Search, steps_max: int) -> Anomaly:
-    least = history_search.smallest(history, account, found, steps_max=steps_max)
+    least = history_witness.smallest(history, account, found, steps_max=steps_max)
     cash, pending, _ = least.start
     held = {
         row.transaction: -row.amount_on(account)

@@ -8,7 +8,7 @@ contract says; unguided, in any order, so that the statement is not believed eit
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 
 from certification.oracle.history import (
@@ -80,7 +80,7 @@ def search(
     known = knowledge(history, account, guided=guided)
     state, steps = NOTHING, 0
     for segment in segments(history, rows):
-        opinion, used = _order(history, known, (state, segment), (steps_max - steps, expired))
+        opinion, used = order(history, known, (state, segment), (steps_max - steps, expired))
         steps += used
         if opinion is not Opinion.POSSIBLE:
             return Search(opinion=opinion, steps=steps, start=state, operations=tuple(segment))
@@ -288,7 +288,7 @@ class _Try:
         return None
 
 
-def _order(
+def order(
     history: History,
     account: Account,
     work: tuple[State, Sequence[Operation]],
@@ -344,47 +344,3 @@ def _put_back(call: _Node) -> None:
             node.previous.following = node
             if node.following is not None:
                 node.following.previous = node
-
-
-def smallest(
-    history: History, account: str, found: Search, *, steps_max: int, guided: bool = True
-) -> Search:
-    """Leave out of what cannot be ordered all that is not needed for that.
-
-    First everything that was sent after the first answer that nothing explains; then reads and
-    refusals, one by one, as long as there is still no order.
-    """
-
-    def impossible(rows: Sequence[Operation]) -> bool:
-        opinion, _ = _order(history, known, (found.start, rows), (steps_max, lambda: False))
-        return opinion is Opinion.IMPOSSIBLE
-
-    known = knowledge(history, account, guided=guided)
-    ends = sorted(row.ended_ns for row in found.operations if row.ended_ns is not None)
-    least, most = 0, len(ends) - 1
-    while least < most:
-        middle = (least + most) // 2
-        if impossible(until(history, found.operations, ends[middle])):
-            most = middle
-        else:
-            least = middle + 1
-    kept = until(history, found.operations, ends[least]) if ends else list(found.operations)
-    for row in sorted(kept, key=lambda row: -row.began_ns):
-        needed = not row.reads and row.outcome is Outcome.OK
-        rest = [other for other in kept if other is not row]
-        if not needed and impossible(rest):
-            kept = rest
-    return replace(found, operations=tuple(kept))
-
-
-def until(history: History, rows: Sequence[Operation], moment_ns: int) -> list[Operation]:
-    """Return what was known at a moment: later answers are unknown, later requests not sent."""
-    kept = []
-    for row in rows:
-        if history.earliest_ns(row) > moment_ns:
-            continue
-        if row.ended_ns is None or row.ended_ns <= moment_ns:
-            kept.append(row)
-        elif not row.reads and row.outcome is Outcome.OK:
-            kept.append(replace(row, ended_ns=None, outcome=Outcome.UNRESOLVED))
-    return kept

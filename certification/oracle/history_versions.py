@@ -298,7 +298,7 @@ def shown_versions(book: Versions, reader: Operation) -> tuple[int, ...]:
         places = [book.position[row.transaction] for row in reader.shown.postings]
         return (max(places) + 1,) if places else (0,)
     if isinstance(reader.shown, Balance):
-        return book.at_balance[reader.shown.ledger]
+        return book.at_balance.get(reader.shown.ledger, ())
     return ()
 
 

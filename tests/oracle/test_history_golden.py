@@ -178,10 +178,9 @@ def test_a_story_says_who_did_what_and_why_it_cannot_be() -> None:
         "       0.0 ..      0.0  client-1  #1 books +3           -> accepted as txn_1\n"
         "       0.0 ..      0.0  client-5  #5 reads the balance  -> ledger 0\n"
         "It cannot be:\n"
-        "  1. txn_1 of client-1 comes before the balance that client-5 read (#5): "
+        "  1. #1 of client-1 comes before #5 of client-5: "
         "it was answered before the other was sent\n"
-        "  2. the balance that client-5 read (#5) comes before txn_1 of client-1, "
-        "which it does not show"
+        "  2. #5 of client-5 comes before #1 of client-1, which it does not show"
     )
 
 
