@@ -122,7 +122,8 @@ def spoiled(draw: st.DrawFn, cases: st.SearchStrategy[History]) -> History:
     elif how == "holds" and any(isinstance(row.shown, Balance) for row in reads):
         one = draw(st.sampled_from([row for row in reads if isinstance(row.shown, Balance)]))
         holds = draw(st.sampled_from((0, 9, 27, 81)))
-        changed = replace(one, shown=replace(one.shown, holds=holds))
+        ledger = one.shown.ledger if isinstance(one.shown, Balance) else 0
+        changed = replace(one, shown=Balance(ledger=ledger, holds=holds))
         kept = [changed if row is one else row for row in case.operations]
         case = replace(case, operations=tuple(kept))
     else:
