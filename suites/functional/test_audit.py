@@ -208,7 +208,13 @@ def check_acts_are_recorded(ctx: Context, act: str) -> None:
     operations=["listAudit", "createTransaction"],
     modules=(Module.OPERATIONS,),
     identities=["customer", "auditor"],
-    defects=["refusals-are-not-audited", "acts-are-audited-twice", "replays-are-audited"],
+    defects=[
+        "refusals-are-not-audited",
+        "refusals-are-called-done",
+        "audit-forgets-the-object",
+        "acts-are-audited-twice",
+        "replays-are-audited",
+    ],
     veto=Veto.AUDIT_GAP,
     standards=["OWASP-ASVS:16.5.3"],
 )

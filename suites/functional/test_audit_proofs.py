@@ -172,7 +172,7 @@ def check_checkpoints_continue(ctx: Context) -> None:
     operations=["getAuditCheckpoint", "listAudit"],
     modules=(Module.OPERATIONS,),
     identities=["customer", "auditor"],
-    defects=["history-is-rewritten"],
+    defects=["roots-lag-behind"],
     veto=Veto.AUDIT_GAP,
     standards=STANDARDS,
 )

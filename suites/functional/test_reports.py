@@ -337,7 +337,7 @@ def check_who_may_read(ctx: Context) -> None:
     requirements=["SYS-ANA"],
     operations=["createReport", "getReport", "exportReport"],
     modules=(Module.ANALYTICS,),
-    defects=["reports-of-two-subjects"],
+    defects=["reports-of-two-subjects", "windows-of-the-future"],
 )
 def check_impossible_requests(ctx: Context) -> None:
     """Whether two subjects, crossed windows, unknown names and ids are refused.

@@ -193,7 +193,7 @@ def _statement(ctx: Context, book: Diary, rows: list[analytics_series.Entry]) ->
     ],
     modules=(Module.ANALYTICS, Module.GROWTH),
     identities=["customer", "operator", "manager"],
-    defects=["analytics-count-held-money", "reversals-are-flows", "exports-show-half-a-day"],
+    defects=["analytics-count-held-money", "reversals-are-flows", "exports-drop-the-last-day"],
     budget_s=120,
 )
 @pytest.mark.parametrize("variation", VARIATIONS)
