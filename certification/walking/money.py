@@ -335,10 +335,16 @@ class MoneyMachine(RuleBasedStateMachine):
         with self.doing(f"{word} of {amount} from {one.id} to {two.id}"):
             self.transact(body, "customer")
 
-    @step(weight=3, source=ACCOUNT, gap=st.sampled_from([-1, 0, 1]), exact=st.booleans())
-    def transact_under_conditions(self, source: int, gap: int, exact: bool) -> None:
+    @step(
+        weight=3,
+        source=ACCOUNT,
+        gap=st.sampled_from([1, 0, -1]),
+        exact=st.booleans(),
+        near=NEAR,
+    )
+    def transact_under_conditions(self, source: int, gap: int, exact: bool, near: bool) -> None:
         """Withdraw one unit only if the account is as its owner believes."""
-        account = self.account(source)
+        account = self.pick(source, near=near)
         condition = (
             {"ledger_eq": account.cash + gap}
             if exact

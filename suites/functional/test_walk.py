@@ -34,7 +34,6 @@ WALKS = ("first", "second")
     veto=Veto.MONEY_NOT_CONSERVED,
     defects=[
         "a-new-minimum-allows-a-second-refund",
-        "closed-takes-deposits-in-a-batch",
         "busy-accounts-lose-a-unit",
         "pages-after-a-reversal-lose-a-row",
         "settle-keys-are-forgotten",
