@@ -37,7 +37,6 @@ WALKS = ("first", "second")
         "busy-accounts-lose-a-unit",
         "pages-after-a-reversal-lose-a-row",
         "settle-keys-are-forgotten",
-        "conditions-forget-holds",
     ],
     budget_s=90,
 )

@@ -25,6 +25,7 @@ PASSWORD = "a password of the walk, long enough"
 ENVIRONMENT = {**os.environ, "WALK_PASSWORD": PASSWORD}
 CHECK = "functional/walk/money-follows-the-model"
 RUN_TIMEOUT_S = 200.0
+ROLES = ("customer", "customer2", "operator", "manager", "auditor")
 
 
 def post(url: str, path: str, body: Any, **headers: str) -> Any:
@@ -62,8 +63,8 @@ def deployment(folder: Path, *, defect: str | None) -> Iterator[tuple[str, int]]
         url = json.loads(process.stdout.readline())["url"]
         watchdog.cancel()
         token = post(url, "/v1/auth/login", {"username": "admin", "password": PASSWORD})
-        for number, role in enumerate(("customer", "operator", "manager")):
-            body = {"username": role, "password": PASSWORD, "roles": [role]}
+        for number, role in enumerate(ROLES):
+            body = {"username": role, "password": PASSWORD, "roles": [role.rstrip("2")]}
             bearer = f"Bearer {token['access_token']}"
             headers = {"Authorization": bearer, "Idempotency-Key": f"walk-user-number-{number}"}
             post(url, "/v1/users", body, **headers)
@@ -78,7 +79,7 @@ def walk(folder: Path, url: str, **trials: int) -> tuple[int, str, Path]:
     """Run the walk over money with a budget; return exit code, output and the run's folder."""
     identities = "".join(
         f'[identities.{role}]\nusername = "{role}"\npassword = "env:WALK_PASSWORD"\n'
-        for role in ("customer", "operator", "manager")
+        for role in ROLES
     )
     target = folder / "target.toml"
     target.write_text(f'[target]\nname = "walked"\nbase_url = "{url}"\n{identities}', "utf-8")
