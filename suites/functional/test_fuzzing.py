@@ -162,7 +162,7 @@ def check_analytics_keep_to_their_schemas(ctx: Context, operation: str) -> None:
     requirements=["SYS-SEC", "E2E-ERR"],
     operations=["createGrant", "listAudit"],
     modules=(Module.CORE, Module.OPERATIONS),
-    defects=["audit-pages-have-no-end"],
+    defects=["audit-passes-over-parameters"],
     budget_s=60,
 )
 @pytest.mark.parametrize("operation", OPERATIONS)
