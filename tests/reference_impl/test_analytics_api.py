@@ -204,6 +204,12 @@ def test_a_bad_parameter_is_refused(pair: tuple[Any, str, str], name: str, query
     assert (answer.status, answer.code) == (400, "invalid_parameter")
 
 
+def test_a_bad_window_is_told_before_a_short_history(customer: Any) -> None:
+    path = f"/v1/accounts/{customer.account()['id']}/analytics/performance"
+    for query in ("?from=2026-09-04T00:00:00Z&to=2026-09-03T00:00:00Z", "?to=2999-01-01T00:00:00Z"):
+        assert customer.get(f"{path}{query}").code == "invalid_parameter"
+
+
 def test_too_short_a_history_is_told(customer: Any) -> None:
     account = customer.account()["id"]
     path = f"/v1/accounts/{account}/analytics"
