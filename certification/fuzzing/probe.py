@@ -6,10 +6,12 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from certification.checks import CheckFailed
 from certification.fuzzing.cases import ABSENT, Generated, Stop, generate, parameters_of
 from certification.fuzzing.pool import Pool
 from certification.malformed import is_refused, send_raw
 from certification.target.session import UNSET, json_bytes, query_text
+from certification.walking.walk import NO_VERDICT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -232,7 +234,7 @@ def _generated(probe: Probe, place: tuple[str, str], how: tuple[bool, int, str],
             act(made)
         except Stop:
             raise
-        except Exception as error:
+        except (CheckFailed, *NO_VERDICT) as error:
             # Kept and raised outside, so that Hypothesis does not send it all again.
             probe.failure = error
             raise Stop from error
