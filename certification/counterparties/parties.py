@@ -218,7 +218,7 @@ class Counterparties:
             try:
                 yield parties
             finally:
-                parties.wire.pool.close()
+                parties.close()
         finally:
             host.stop()
 
@@ -226,7 +226,11 @@ class Counterparties:
     def attach(cls, control_url: str, token: str) -> Counterparties:
         """Find simulators that are served elsewhere; `HarnessError` where there are none."""
         wire = Wire(control_url=control_url.rstrip("/"), token=token)
-        rows = wire.call("GET", "/v1/counterparties")["counterparties"]
+        try:
+            rows = wire.call("GET", "/v1/counterparties")["counterparties"]
+        except HarnessError:
+            wire.pool.close()
+            raise
         urls = {row["name"]: row["url"] for row in rows}
         handles = {
             party.attribute: SimulatedParty(
@@ -253,6 +257,10 @@ class Counterparties:
         if found["broken"]:
             raise HarnessError(f"a counterparty broke: {found['broken'][0]}")
         return found
+
+    def close(self) -> None:
+        """Close our connections; the simulators go on."""
+        self.wire.pool.close()
 
     def reset(self) -> None:
         """Forget faults, state and journal; the numbers of the journal go on."""

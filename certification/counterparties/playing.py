@@ -142,6 +142,8 @@ async def _huge(scene: Scene) -> str:
         scene.connection.reset()
         return CUT
     await scene.connection.send(end)
+    # The head said that the connection closes.
+    scene.connection.open = False
     return ANSWERED
 
 

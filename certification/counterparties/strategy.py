@@ -41,7 +41,8 @@ STRATEGIES: Mapping[str, Json] = {
     "failing": {"type": "object"},
 }
 """`premium` brings contracts x premium; `wheel` also an assignment of contracts x 100 at `strike`,
-if `available` covers it; `idle` nothing; `deferred` is running until it is read; `failing` fails."""
+if `available` covers it; `idle` brings nothing; `deferred` is running until it is read; `failing`
+fails."""
 PREMIUM_DEFAULT, STRIKE_DEFAULT, SHARES_PER_CONTRACT = 1_500, 1_000, 100
 _SCHEMAS = SchemaSet.of({f"{name}.json": schema for name, schema in STRATEGIES.items()})
 
