@@ -10,6 +10,7 @@ from pathlib import Path
 
 from certification.cleanup import Created, tidy_up
 from certification.contract import Contract, load_contract
+from certification.counterparties.beside import Beside, found, held
 from certification.model import CheckId, Json, LeftBehind, TargetIdentity
 from certification.runfile import RunFile
 from certification.spool import (
@@ -33,6 +34,7 @@ from certification.target.identities import (
 )
 from certification.target.launcher import (
     ADMIN_USERNAME,
+    COUNTERPARTY_PREFIX,
     PASSWORD_VARIABLE,
     Command,
     launch,
@@ -76,6 +78,8 @@ class Opened:
     """The database is temporary: nothing is left behind that would need closing."""
     requests_max: int | None
     """Of the whole run."""
+    counterparties: Beside | None
+    """Where the simulated ones are; None where the target has none of ours."""
 
     @property
     def stop_file(self) -> Path:
@@ -266,17 +270,20 @@ class _Opening:
     environment: Mapping[str, str]
     disposable: bool
     requests_max: int | None
+    counterparties: Beside | None
 
 
 def _given(target_file: Path, shared: Path) -> _Opening:
     target = load_target(target_file)
+    beside = found(target.counterparties) if target.counterparties is not None else None
     return _Opening(
         target=target,
         target_file=target_file.resolve(),
         shared=shared,
-        environment={},
+        environment=beside.environment() if beside is not None else {},
         disposable=False,
         requests_max=target.limits.requests_max,
+        counterparties=beside,
     )
 
 
@@ -284,7 +291,9 @@ def _local(stack: ExitStack, command: Command, shared: Path) -> _Opening:
     """Launch a local target, and write the target file that the check processes read."""
     folder = shared / "local"
     folder.mkdir()
-    local = stack.enter_context(launch(command, folder=folder))
+    beside = stack.enter_context(held())
+    told = {**beside.told(COUNTERPARTY_PREFIX), **command.environment}
+    local = stack.enter_context(launch(replace(command, environment=told), folder=folder))
     file = folder / "target.toml"
     file.write_text(local.target_toml(), encoding="utf-8")
     return _Opening(
@@ -295,9 +304,10 @@ def _local(stack: ExitStack, command: Command, shared: Path) -> _Opening:
         ),
         target_file=file,
         shared=shared,
-        environment=local.environment,
+        environment={**local.environment, **beside.environment()},
         disposable=True,
         requests_max=None,
+        counterparties=beside,
     )
 
 
@@ -337,6 +347,7 @@ def _open(opening: _Opening, *, seed: int, writes: bool) -> Opened:
         environment={**opening.environment, RUN_SECRET: run.value.reveal()},
         disposable=opening.disposable,
         requests_max=opening.requests_max,
+        counterparties=opening.counterparties,
     )
 
 

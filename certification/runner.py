@@ -17,6 +17,7 @@ from certification import detection
 from certification.checks import CheckSpec, load_catalogue
 from certification.connection import Opened, open_target
 from certification.contract import load_contract
+from certification.counterparties.beside import wanted
 from certification.errors import CertificationError, UsageError
 from certification.evidence import EVIDENCE_FORMAT, EvidenceWriter
 from certification.judge import Judgement, judge
@@ -113,6 +114,8 @@ def run(config: RunConfig, *, display: Display, interrupted: threading.Event) ->
         )
         display.note(f"target: {opened.identity.target_id} at {opened.identity.base_url}")
         plan = plan_run(config, catalogue, opened)
+        if opened.counterparties is not None and wanted(plan):
+            opened.counterparties.serve(opened.identity.base_url, ca=opened.target.tls.ca)
         writer = stack.enter_context(EvidenceWriter(config.out / "evidence.jsonl"))
         writer.write(header(config, opened, catalogue, plan))
         work = _Work(

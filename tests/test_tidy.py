@@ -42,6 +42,7 @@ OBSERVING = (
     "context",
     "arrange",
     "oracle",
+    "counterparties",
     "cleanup",
     "spool",
     "pytest_plugin",

@@ -15,6 +15,7 @@ COMMANDS = {
     "run": "Run the checks on a target and judge it.",
     "plan": "Show what would run on a target, with an estimate of time and requests.",
     "doctor": "Say what can and cannot be exercised on a target.",
+    "counterparties": "Simulate the systems that a deployment talks to.",
     "init": "Write a commented target file for a deployment.",
     "list": "List the checks.",
     "explain": "Explain a check, a requirement or a problem code.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 from pathlib import Path
@@ -73,7 +74,24 @@ def _facts(opened: Opened) -> dict[str, str | list[str]]:
         "identities": sorted(opened.identities),
         "identities missing": list(opened.missing),
         "grants": sorted(opened.grants),
+        "counterparties": _counterparties(opened),
     }
+
+
+def _counterparties(opened: Opened) -> list[str]:
+    """Say of each simulated counterparty whether calls of the deployment arrive."""
+    beside = opened.counterparties
+    if beside is None:
+        return ["not simulated: real ones, or none"]
+    if beside.host is not None:
+        return ["simulated by the run"]
+    with contextlib.closing(beside.parties()) as parties:
+        rows = parties.overview()["counterparties"]
+    return [
+        f"{row['name']}: {row['requests']} requests, last {row['last_arrival_at'] or 'never'}, "
+        f"{row['violations']} not as its contract says"
+        for row in rows
+    ]
 
 
 def _by_reason(rows: list[PlannedCheck]) -> dict[str, list[str]]:

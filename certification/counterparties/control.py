@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -116,7 +117,7 @@ class Control:
             address = parse_base_url(value if isinstance(value, str) else "")
         except AddressError as error:
             raise UsageError(f"base_url: {error}", hint='{"base_url": "https://host"}') from None
-        self.callbacks.send_to(address.text)
+        self.callbacks.send_to(address.text, _trust(asked.body.get("ca")))
         return {"deployment": address.text}
 
     def _reset(self, asked: Asked) -> Any:
@@ -209,6 +210,16 @@ def _one(asked: Asked) -> Simulator:
     if asked.simulator is None:
         raise UsageError("no counterparty is named")
     return asked.simulator
+
+
+def _trust(ca: object) -> ssl.SSLContext | None:
+    """Return trust in a private authority alone; None for the usual ones."""
+    if ca is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=str(ca))
+    except OSError as error:
+        raise UsageError(f"ca: {str(ca)[:200]}: {error.strerror}", hint="give a PEM file") from None
 
 
 def _number(text: str, name: str) -> int:

@@ -15,11 +15,11 @@ from typing import IO, Any
 BODY_SHOWN_BYTES = 4096
 """Longer bodies are in the journal by digest and length only."""
 ENTRIES_MAX = 20_000
-MEMORY_MAX_BYTES = 16 * 1024 * 1024
+MEMORY_MAX_BYTES = 32 * 1024 * 1024
 DISK_MAX_BYTES = 64 * 1024 * 1024
 """Of one counterparty: two files of half the size, the older of which is dropped."""
-ENTRY_BYTES = 900
-"""What an entry takes besides its body, roughly."""
+ENTRY_BYTES, DECODED = 1500, 6
+"""What an entry takes besides its body, and how much larger a decoded body is, roughly."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,6 +78,11 @@ def wall_time() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def _weight(entry: Entry) -> int:
+    kept = entry.body_bytes if entry.body_bytes <= BODY_SHOWN_BYTES else 0
+    return ENTRY_BYTES + DECODED * kept
+
+
 class Journal:
     """The journal of one counterparty. Only the simulators' own thread touches it."""
 
@@ -105,10 +110,9 @@ class Journal:
         if entry.direction == "in":
             self.last_arrival_at = entry.arrived_at
         self._entries.append(entry)
-        self._bytes += ENTRY_BYTES + min(entry.body_bytes, BODY_SHOWN_BYTES)
+        self._bytes += _weight(entry)
         while len(self._entries) > ENTRIES_MAX or self._bytes > MEMORY_MAX_BYTES:
-            gone = self._entries.popleft()
-            self._bytes -= ENTRY_BYTES + min(gone.body_bytes, BODY_SHOWN_BYTES)
+            self._bytes -= _weight(self._entries.popleft())
 
     def close(self, entry: Entry, end: str) -> None:
         """Write an entry that has ended; once, however often it is called."""

@@ -7,6 +7,7 @@ import json
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlencode
@@ -247,9 +248,10 @@ class Counterparties:
         """Go over the five."""
         return (getattr(self, party.attribute) for party in Party)
 
-    def point_at(self, base_url: str) -> None:
-        """Say where the deployment takes callbacks."""
-        self.wire.call("PUT", "/v1/deployment", {"base_url": base_url})
+    def point_at(self, base_url: str, *, ca: Path | None = None) -> None:
+        """Say where the deployment takes callbacks; `ca` is a private authority's PEM file."""
+        document = {"base_url": base_url, **({"ca": str(ca)} if ca is not None else {})}
+        self.wire.call("PUT", "/v1/deployment", document)
 
     def overview(self) -> dict[str, Any]:
         """Return counts, faults and last arrivals; `HarnessError` where a simulator broke."""

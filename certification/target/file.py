@@ -16,6 +16,7 @@ from certification.target.client import BODY_MAX_BYTES, DEADLINE_S, ClientSettin
 from certification.target.model import (
     CREATED_ROLES,
     HOOKS,
+    CounterpartiesAt,
     Grants,
     Identity,
     Limits,
@@ -28,6 +29,7 @@ from certification.toml_source import Section, load_toml
 
 NUMBER_MAX = Fraction(10**9)
 """No limit of ours is near it; it keeps a slip of the keyboard out of the arithmetic."""
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def load_target(path: Path) -> Target:
@@ -51,6 +53,7 @@ def load_target(path: Path) -> Target:
         proxy=_proxy(root),
         grants=_grants(root.section("grants"), folder),
         limits=_limits(root.section("limits"), base_url),
+        counterparties=_counterparties(root.section("counterparties"), folder),
     )
     root.done()
     for key in ("metrics", "traces", "alerts"):
@@ -162,6 +165,19 @@ def _proxy(root: Section) -> BaseUrl | None:
         fix = "give a proxy that is reached over plain http, as http://host:port"
         raise root.error("proxy", "is not http://host:port", hint=fix)
     return proxy
+
+
+def _counterparties(section: Section, folder: Path) -> CounterpartiesAt | None:
+    if not section.keys():
+        return None
+    control = _url(section, "control")
+    if control.host not in LOOPBACK or control.scheme != "http" or control.prefix:
+        # Its token opens every counterparty, and it listens on the loopback alone.
+        fix = "start `certify counterparties` where the run starts, and copy its control URL"
+        raise section.error("control", "is not http on the loopback", hint=fix)
+    token = _secret(section, "token", folder)
+    section.done()
+    return CounterpartiesAt(control=control, token=token)
 
 
 def _place(section: Section, key: str) -> str | None:

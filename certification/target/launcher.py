@@ -21,6 +21,8 @@ from certification.target.address import BaseUrl, parse_base_url
 
 ADMIN_USERNAME = "admin"
 PASSWORD_VARIABLE = "CERTIFICATION_ADMIN_PASSWORD"  # noqa: S105  a name, not a password
+COUNTERPARTY_PREFIX = "ALLUSE_COUNTERPARTY_"
+"""Begins the variables in which a local target reads where its counterparties are."""
 READY_TIMEOUT_S = 20.0
 INIT_TIMEOUT_S = 30.0
 LOGIN_RATE = "400/20"

@@ -82,6 +82,14 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CounterpartiesAt:
+    """Where `certify counterparties` is controlled; the deployment was pointed at it."""
+
+    control: BaseUrl
+    token: Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """One deployment: base URL, identities, grants and limits."""
 
@@ -92,6 +100,8 @@ class Target:
     tls: Tls = Tls()
     proxy: BaseUrl | None = None
     grants: Grants = Grants()
+    counterparties: CounterpartiesAt | None = None
+    """None: those of the deployment are real, or it has none."""
 
 
 def local_target(base_url: BaseUrl, *, username: str, password: Secret) -> Target:

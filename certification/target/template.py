@@ -55,6 +55,10 @@ configuration = false
 # stop = ["systemctl", "stop", "target"]
 # backup = ["./backup.sh"]               # also: restore, deploy, rollback, scale
 
+# [counterparties]                       # if the deployment is pointed at `certify counterparties`
+# control = "http://127.0.0.1:9400"      # its control API, on the machine of the run
+# token = "env:CERTIFY_COUNTERPARTIES_TOKEN"
+
 [limits]
 # Nothing is sent to a host that is not listed, whatever an answer says.
 allow_hosts = ["{allowed}"]
