@@ -130,7 +130,7 @@ def place_bucket(
     tx: web.Tx, place: Place, account: ledger.Account | None, currency: str
 ) -> ledger.Bucket:
     """Return the bucket that a place of a rule stands for."""
-    if place in {Place.CASH, Place.SHARES}:
+    if place is Place.CASH or place is Place.SHARES:
         if account is None:
             raise LookupError(f"{place} needs an account")
         if place is Place.CASH:

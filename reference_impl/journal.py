@@ -50,20 +50,17 @@ def account(connection: sqlite3.Connection, account_id: str, now_ms: int) -> led
         row = connection.execute(_ACCOUNT, (account_id,)).fetchone()
     if row is None:
         return None
+    name, owner, status, floor, withdrawal, merged_into, version, number, *cash = row
     return ledger.Account(
-        id=row["id"],
-        owner_id=row["owner_id"],
-        status=row["status"],
-        min_balance=row["min_balance"],
-        withdrawal_allowed=bool(row["withdrawal_allowed"]),
-        merged_into_id=row["merged_into_id"],
-        version=row["version"],
+        id=name,
+        owner_id=owner,
+        status=status,
+        min_balance=floor,
+        withdrawal_allowed=bool(withdrawal),
+        merged_into_id=merged_into,
+        version=version,
         cash=ledger.Bucket(
-            id=row["bucket_id"],
-            currency=row["currency"],
-            balance=row["balance"],
-            holds=row["holds"],
-            account_id=row["id"],
+            id=number, currency=cash[0], balance=cash[1], holds=cash[2], account_id=name
         ),
     )
 

@@ -67,7 +67,13 @@ def create_batch() -> flask.Response:
     body = web.body(requests.CreateBatch)
 
     def change(tx: web.Tx) -> idempotency.Reply:
+        first = journal.tip(tx.connection) + 1
         results = [_item(tx, caller, index, item) for index, item in enumerate(body.items)]
+        shown = views.transactions_from(tx.connection, first, tx.now_ms)
+        for result in results:
+            name = result.get("transaction")
+            if isinstance(name, str):
+                result["transaction"] = shown.get(name) or _shown(tx, name)
         refused = [result for result in results if "problem" in result]
         if body.all_or_nothing and refused:
             errors = [
@@ -83,6 +89,7 @@ def create_batch() -> flask.Response:
 def _item(
     tx: web.Tx, caller: Caller, index: int, item: requests.CreateTransaction
 ) -> dict[str, Any]:
+    """Book one item; a booked one holds its id until all are shown together."""
     try:
         transaction_id = booking.book(tx, caller, item)
     except Problem as problem:
@@ -91,7 +98,7 @@ def _item(
         document = problem.document(instance=f"/items/{index}", trace_id="")
         del document["trace_id"]
         return {"index": index, "status": problem.kind.status, "problem": document}
-    return {"index": index, "status": 201, "transaction": _shown(tx, transaction_id)}
+    return {"index": index, "status": 201, "transaction": transaction_id}
 
 
 @blueprint.get("/v1/transactions/<transaction_id>")

@@ -1,7 +1,7 @@
 """Rows to JSON: the wire form of accounts, transactions, entries and users."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -36,6 +36,10 @@ LEFT JOIN closings c ON c.hold_seq = t.seq
 _POSTED_LINES = """
 SELECT l.amount, b.account_id, b.system, b.kind FROM lines l JOIN buckets b ON b.id = l.bucket_id
 WHERE l.seq = ? AND l.closing_seq IS NULL ORDER BY l.line_no"""
+_LINES_FROM = """
+SELECT l.seq, l.amount, b.account_id, b.system, b.kind
+FROM lines l JOIN buckets b ON b.id = l.bucket_id
+WHERE l.seq >= ? AND l.closing_seq IS NULL ORDER BY l.seq, l.line_no"""
 _SETTLED_LINES = """
 SELECT l.amount, b.account_id, b.system, b.kind FROM lines l JOIN buckets b ON b.id = l.bucket_id
 WHERE l.closing_seq = ? ORDER BY l.seq, l.line_no"""
@@ -168,10 +172,31 @@ def transaction_status(row: sqlite3.Row, now_ms: int) -> str:
     )
 
 
-def transaction(connection: sqlite3.Connection, row: sqlite3.Row, now_ms: int) -> dict[str, Any]:
-    """Return a transaction with its lines."""
+def transactions_from(
+    connection: sqlite3.Connection, first_seq: int, now_ms: int
+) -> dict[str, dict[str, Any]]:
+    """Return the transactions from `first_seq` to the end of the book by their ids, with lines."""
+    posted = connection.execute(_LINES_FROM, (first_seq,)).fetchall()
+    lines: dict[int, list[Any]] = {}
+    for line in posted:
+        lines.setdefault(line["seq"], []).append(line)
+    rows = connection.execute(f"{TRANSACTIONS} WHERE t.seq >= ? ORDER BY t.seq", (first_seq,))
+    return {
+        row["id"]: transaction(connection, row, now_ms, lines.get(row["seq"], ())) for row in rows
+    }
+
+
+def transaction(
+    connection: sqlite3.Connection,
+    row: sqlite3.Row,
+    now_ms: int,
+    lines: Iterable[Any] | None = None,
+) -> dict[str, Any]:
+    """Return a transaction with its lines, which are read if they are not given."""
     settled = row["settled_amount"] if row["outcome"] == "settle" else None
-    query = _POSTED_LINES if row["phase"] == "post" else _SETTLED_LINES
+    if lines is None:
+        query = _POSTED_LINES if row["phase"] == "post" else _SETTLED_LINES
+        lines = connection.execute(query, (row["seq"],))
     currency = row["currency"]
     return {
         "id": row["id"],
@@ -198,7 +223,7 @@ def transaction(connection: sqlite3.Connection, row: sqlite3.Row, now_ms: int) -
                 "bucket": line["kind"],
                 "amount": line["amount"],
             }
-            for line in connection.execute(query, (row["seq"],))
+            for line in lines
         ],
         "metadata": msgspec.Raw(row["metadata"].encode()),
     }

@@ -150,17 +150,24 @@ class Writer:
                 return
 
     def _drain(self) -> tuple[list[Job[object]], bool]:
-        jobs: list[Job[object]] = []
         job = self._queue.get()
-        while job is not None:
-            jobs.append(job)
-            if len(jobs) == BATCH_MAX:
-                return jobs, False
+        if job is None:
+            return [], True
+        return [job, *self._waiting(BATCH_MAX - 1)], False
+
+    def _waiting(self, most: int) -> list[Job[object]]:
+        """Take what waits; more of it has come while another process had its turn."""
+        jobs: list[Job[object]] = []
+        while len(jobs) < most:
             try:
                 job = self._queue.get_nowait()
             except queue.Empty:
-                return jobs, False
-        return jobs, True
+                break
+            if job is None:  # the end: it comes again when these are done
+                self._queue.put_nowait(None)
+                break
+            jobs.append(job)
+        return jobs
 
     def _commit(self, jobs: list[Job[object]]) -> None:
         taken: list[Job[object]] = []
@@ -169,6 +176,7 @@ class Writer:
             with locked(self._gate.fileno()):
                 self._connection.execute("BEGIN IMMEDIATE")
                 TURNS.take_next()
+                jobs += self._waiting(BATCH_MAX - len(jobs))
                 # Only now: who gave up while another process had its turn is not served.
                 taken += [job for job in jobs if job.claim()]
                 apply_all(self._connection, taken)
