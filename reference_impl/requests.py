@@ -3,12 +3,12 @@
 import json
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from . import ledger
+from . import ledger, strict_json
 from .config import BATCH_ITEMS_MAX, MAX_AMOUNT, METADATA_BYTES_MAX
 from .problems import Problem, invalid
 
@@ -210,72 +210,12 @@ def given(value: T | UnsetType) -> T | None:
 
 
 def parse(raw: bytes) -> Any:
-    """Decode strict JSON; Problem `malformed_json` for everything that is not.
-
-    Refused beyond the grammar: not UTF-8, duplicate members, NaN and Infinity, numbers that a
-    double cannot hold, lone surrogates, nesting that the decoder cannot follow.
-    """
-    plain = _plain(raw)
-    if plain is not UNSET:
-        return plain
+    """Decode strict JSON; Problem `malformed_json` for everything that is not."""
     try:
-        text = raw.decode("utf-8")
-        document = json.loads(
-            text,
-            object_pairs_hook=_unique,
-            parse_constant=_no_constant,
-            parse_float=_finite,
-            parse_int=_short,
-        )
-        if "\\u" in text:
-            json.dumps(document, ensure_ascii=False).encode()
+        return strict_json.loads(raw)
     except (ValueError, RecursionError) as error:
         reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
         raise Problem("malformed_json", f"The body is not valid JSON: {reason[:200]}") from None
-    return document
-
-
-NUMBER_DIGITS_MAX = 64
-_ALIKE = bytes.maketrans(b"123456789", b"000000000")
-_LONG_NUMBER = b"0" * (NUMBER_DIGITS_MAX + 1)
-
-
-def _plain(raw: bytes) -> Any:
-    """Return the document of a body that encodes to the same bytes again, UNSET of all others.
-
-    No member is given twice then, and nothing is there that the decoder would change.
-    """
-    if _LONG_NUMBER in raw.translate(_ALIKE):
-        return UNSET
-    try:
-        document = msgspec.json.decode(raw)
-        return document if msgspec.json.encode(document) == raw else UNSET
-    except (ValueError, RecursionError):
-        return UNSET
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a member is given twice")
-    return members
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _finite(digits: str) -> float:
-    value = float(digits)
-    if value in {float("inf"), float("-inf")}:
-        raise ValueError("a number is too large")
-    return value
-
-
-def _short(digits: str) -> int:
-    if len(digits) > NUMBER_DIGITS_MAX:
-        raise ValueError("a number is too large")
-    return int(digits)
 
 
 def decode(document: Any, kind: type[T]) -> T:
@@ -396,6 +336,8 @@ def _check_member(value: object, name: str, *, needed: bool, where: tuple[str, s
 
 def compact(document: Any) -> str:
     """Render a document without white space, members in their order."""
+    if not document:
+        return "{}" if isinstance(document, dict) else "[]"
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
 
 
