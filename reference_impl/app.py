@@ -29,6 +29,7 @@ from . import (
     front,
     grants,
     health,
+    housekeeping,
     ids,
     lean,
     metrics,
@@ -106,6 +107,7 @@ def create_app(settings: config.Settings | None = None, clock: Clock | None = No
     for blueprint in (analytics.blueprint, *growth.BLUEPRINTS):
         app.register_blueprint(blueprint)
     reports_builder.install(app)
+    app.extensions["alluse.housekeeping"] = housekeeping.start(shared)
     app.wsgi_app = front.in_turns(app.wsgi_app)  # type: ignore[assignment,method-assign]  # as Flask says
     observe(app, shared)
     register_instance(shared.instance)

@@ -14,9 +14,8 @@ from .problems import Problem
 
 _KEY = re.compile(r'^(?:"([A-Za-z0-9_-]{16,128})"|([A-Za-z0-9_-]{16,128}))$')
 STORED_REFUSALS = frozenset({409, 412, 422})
-PURGE_EVERY = 10
 PURGE_ROWS = 200
-"""With every so many-th new key, so many of the oldest are looked at."""
+"""So many of the oldest are looked at together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +104,8 @@ def is_stored(problem: Problem) -> bool:
 
 
 def remember(connection: sqlite3.Connection, scope: Scope, reply: Reply, now_ms: int) -> None:
-    """Store the answer in the transaction of the change, and purge a few keys past retention."""
-    stored = connection.execute(
+    """Store the answer in the transaction of the change."""
+    connection.execute(
         "INSERT INTO idempotency (principal, method, path, key, fingerprint, status, headers,"
         " body, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
@@ -121,9 +120,12 @@ def remember(connection: sqlite3.Connection, scope: Scope, reply: Reply, now_ms:
             now_ms,
         ),
     )
-    if (stored.lastrowid or 0) % PURGE_EVERY == 0:
-        connection.execute(
-            "DELETE FROM idempotency WHERE created_at < ? AND n IN"
-            " (SELECT n FROM idempotency ORDER BY n LIMIT ?)",
-            (now_ms - IDEMPOTENCY_RETENTION_S * 1000, PURGE_ROWS),
-        )
+
+
+def purge(connection: sqlite3.Connection, now_ms: int) -> int:
+    """Delete some of the oldest keys past their retention; return how many."""
+    return connection.execute(
+        "DELETE FROM idempotency WHERE created_at < ? AND n IN"
+        " (SELECT n FROM idempotency ORDER BY n LIMIT ?)",
+        (now_ms - IDEMPOTENCY_RETENTION_S * 1000, PURGE_ROWS),
+    ).rowcount

@@ -37,6 +37,7 @@ CREATE TABLE sessions (
   ended_by   TEXT CHECK (ended_by IN ('logout', 'reuse', 'changed'))
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX sessions_by_user ON sessions (user_id) WHERE ended_at IS NULL;
+CREATE INDEX sessions_by_end ON sessions (coalesce(ended_at, expires_at));
 
 CREATE TABLE refresh_tokens (
   token_hash BLOB PRIMARY KEY,
@@ -44,6 +45,7 @@ CREATE TABLE refresh_tokens (
   expires_at INTEGER NOT NULL,
   used_at    INTEGER
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX refresh_tokens_by_session ON refresh_tokens (session_id);
 
 -- Accounts and their buckets -----------------------------------------------------------------
 
