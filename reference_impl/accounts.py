@@ -1,6 +1,6 @@
 """Resources under /v1/accounts (their entries are with the transactions)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flask
@@ -15,6 +15,10 @@ from .requests import given
 
 blueprint = flask.Blueprint("accounts", __name__)
 
+SEARCHED = ("type", "status")
+"""Filters without an index of their own."""
+SCAN_ROWS_MAX = 5000
+"""Rows in which one page looks for these."""
 MANAGED = ("status", "buffer_bps", "min_balance")
 """Members that only a manager changes."""
 
@@ -108,29 +112,54 @@ def list_accounts() -> flask.Response:
     }
     asked = listing.page("listAccounts", caller.user_id, ("seq", "name"), filters)
     columns = ("a.seq",) if asked.sort == "seq" else ("a.name", "a.seq")
+    with web.snapshot() as tx:
+        rows, stopped = _listed(tx, caller, asked, columns)
+    reads = (caller, tx.services.sealer)
+
+    def key(row: Any) -> list[Any]:
+        return [row[column.removeprefix("a.")] for column in columns]
+
+    shown = listing.answer(asked, rows, key, lambda row: views.account(row, reads=reads))
+    if stopped is not None and shown["next_cursor"] is None:
+        shown["next_cursor"] = listing.continue_after(asked, key(stopped))
+    return web.respond_json(shown)
+
+
+def _listed(
+    tx: web.Tx, caller: Caller, asked: listing.Page, columns: Sequence[str]
+) -> tuple[list[Any], Any]:
+    """Return up to limit + 1 accounts, and the row at which a search was cut short, or None.
+
+    Owner, lineage and order have indexes; what else is filtered by is looked for in a bounded
+    number of rows, so that a rare filter yields a short page and a cursor.
+    """
     after, values, order = listing.keyset(asked, columns)
-    conditions = [after]
-    for name in filters:
+    only, names = listing.confined(caller, "a.owner_id", "a.id")
+    conditions, values = [after, *only], [*values, *names]
+    for name in ("owner_id", "root_id"):
         if asked.filter(name) is not None:
             conditions.append(f"a.{name} = ?")
             values.append(asked.filter(name))
-    only, names = listing.confined(caller, "a.owner_id", "a.id")
-    conditions += only
-    values += names
-    with web.snapshot() as tx:
-        query = (
-            f"{views.ACCOUNTS} WHERE {' AND '.join(conditions)}"
-            f" ORDER BY {order} LIMIT {asked.limit + 1}"
-        )
-        rows = tx.connection.execute(query, (tx.now_ms, *values)).fetchall()
-    reads = (caller, tx.services.sealer)
-    document = listing.answer(
-        asked,
-        rows,
-        lambda row: [row[column.removeprefix("a.")] for column in columns],
-        lambda row: views.account(row, reads=reads),
+    where = f"WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT"
+    rare = [name for name in SEARCHED if asked.filter(name) is not None]
+    if not rare:
+        query = f"{views.ACCOUNTS} {where} {asked.limit + 1}"
+        return tx.connection.execute(query, (tx.now_ms, *values)).fetchall(), None
+    matches = " AND ".join(f"a.{name} = ?" for name in rare)
+    query = (
+        f"SELECT a.id, a.name, a.seq, {matches} AS matches FROM accounts a {where} {SCAN_ROWS_MAX}"  # noqa: S608 - own names and marks
     )
-    return web.respond_json(document)
+    found: list[str] = []
+    count, row = 0, None
+    for count, row in enumerate(  # noqa: B007 - both are looked at after the last row
+        tx.connection.execute(query, (*(asked.filter(name) for name in rare), *values)), 1
+    ):
+        if row["matches"]:
+            found.append(row["id"])
+            if len(found) > asked.limit:
+                break
+    accounts = [views.account_row(tx.connection, name, tx.now_ms) for name in found]
+    return accounts, row if count == SCAN_ROWS_MAX else None
 
 
 @blueprint.get("/v1/accounts/<account_id>")
