@@ -122,7 +122,7 @@ class Host:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._thread = threading.Thread(target=self._run, name="counterparties", daemon=True)
             self._thread.start()
-        if not self._ready.wait(START_S) or self._failure is not None:
+        if not self._ready.wait(START_S) or self._failure is not None or self._loop is None:
             self.stop()
             raise HarnessError(f"the counterparties do not start: {self._failure or 'in time'}")
 

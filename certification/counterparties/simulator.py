@@ -286,7 +286,7 @@ class Simulator:
         )
         if not operation.keyed or entry.key is None:
             reply = self.behaviour.handle(call)
-            if request.target not in self.first:
+            if reply.status == 200 and request.target not in self.first:
                 self.first[request.target] = reply.body
             return reply
         digest = f"{request.target} {entry.body_sha256}"

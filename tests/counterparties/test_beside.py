@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpcore
 import pytest
 
+from certification.cli import doctor_
 from certification.counterparties import beside
 from certification.counterparties.hosting import Host
 from certification.counterparties.names import Party
@@ -159,6 +161,20 @@ def test_what_the_target_file_names_is_found(tmp_path: Path) -> None:
         assert attached.market.token == parties.market.token
         attached.close()
         assert token not in repr(there)
+
+
+def test_the_doctor_says_whether_calls_arrive(tmp_path: Path) -> None:
+    with Counterparties.start() as parties:
+        httpcore.request("GET", f"{parties.market.url}/v1/health")
+        wire = parties.wire
+        there = beside.Beside(control_url=wire.control_url, token=wire.token)
+        opened: Any = SimpleNamespace(counterparties=there)
+        rows = {line.partition(":")[0]: line for line in doctor_._counterparties(opened)}
+        assert "1 requests, last 20" in rows["market"]
+        assert "1 not as its contract says" in rows["market"]
+        assert "0 requests, last never" in rows["reporting"]
+    nothing: Any = SimpleNamespace(counterparties=None)
+    assert "not simulated" in str(doctor_._counterparties(nothing))
 
 
 # -- an embedded target ------------------------------------------------------------------------

@@ -345,3 +345,11 @@ def test_sockets_of_a_finished_fault_are_closed(market: Raw) -> None:
             while held.recv(65536):
                 pass
         assert held.family is socket.AF_INET
+
+
+def test_what_was_not_found_at_first_is_not_shown_as_stale(market: Raw) -> None:
+    path = "/v1/orders/mkt-1"
+    assert market.call("GET", path).status == 404
+    market.call("POST", "/v1/orders", market.order("o1"), key=market.fresh_key())
+    with market.party.fault(FaultKind.STALE):
+        assert market.call("GET", path).json["order_id"] == "mkt-1"
