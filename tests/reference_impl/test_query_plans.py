@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reference_impl import database
+from reference_impl import database, housekeeping
 
 from ._desk import Desk, opened
 
@@ -63,6 +63,9 @@ def everything(admin: Desk, customer: Desk) -> None:
         settle_and_void(who, admin, (one, two))
         grow(who)
         read(who, one, two)
+        assert who.post("/v1/auth/refresh", {"refresh_token": who.session["refresh_token"]}).json
+    admin.log_in()
+    housekeeping.rounds(admin.services)
 
 
 def account(who: Desk, **members: Any) -> str:
@@ -127,6 +130,9 @@ def read(who: Desk, one: str, two: str) -> None:
         "/v1/accounts?limit=2",
         "/v1/accounts?limit=2&sort=-seq",
         "/v1/accounts?limit=2&sort=name",
+        "/v1/accounts?limit=2&type=generation",
+        "/v1/accounts?limit=2&sort=name&status=active",
+        f"/v1/accounts?limit=2&type=generation&owner_id={who.user_id}",
         f"/v1/accounts?limit=2&owner_id={who.user_id}",
         "/v1/transactions?limit=2",
         "/v1/transactions?limit=2&sort=-seq",

@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -171,6 +172,14 @@ def test_it_ends_with_the_process_that_started_it(database: Path) -> None:
     assert gone([event["pid"]])
 
 
+def accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
 def test_what_was_acknowledged_survives_killed_workers(
     database: Path, run_server: Callable[..., Any], log_in_as: Any, admin_password: str
 ) -> None:
@@ -202,6 +211,8 @@ def test_what_was_acknowledged_survives_killed_workers(
     stop.set()
     for thread in threads:
         thread.join(30)
+    # Killed one right after the other, both may still be starting.
+    assert eventually(functools.partial(accepts, running.port))
     admin = type(admin)(running.port, admin.token)
     entries, cursor = [], ""
     while cursor is not None:
