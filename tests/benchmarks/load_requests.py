@@ -65,6 +65,20 @@ def reads(server: Running, ids: Sequence[str]) -> Callable[[int], bytes]:
 Makers = dict[str, Callable[[Iterator[str], int], Iterator[bytes]]]
 
 
+REPORTS = ("performance", "risk", "trend", "prediction")
+BUSY = 200
+"""Accounts with a history of two months, the first of a planted book."""
+
+
+def analytics(token: str, report: str) -> Callable[[Iterator[str], int], Iterator[bytes]]:
+    """Make reads of a report on the accounts with a history."""
+    paths = [
+        f"/v1/accounts/{planted_book.account_id(number)}/analytics/{report}"
+        for number in range(BUSY)
+    ]
+    return lambda _, count: (get(paths[number % BUSY], token=token) for number in range(count // 4))
+
+
 def operations(bench: Keys, server: Running) -> Makers:
     token, quarter = server.token, quarter_now()
     money = {"amount": 2_000_000, "currency": "USD"}
@@ -99,10 +113,7 @@ def operations(bench: Keys, server: Running) -> Makers:
         "createTransaction": lambda ids, n: times(
             n, lambda: send("/v1/transactions", transfer(even(ids), even(ids)))
         ),
-        "account analytics": lambda ids, n: times(
-            n // 4,
-            lambda: get(f"/v1/accounts/{even(ids)}/analytics/performance", token=token),
-        ),
+        **{f"analytics {report}": analytics(token, report) for report in REPORTS},
         "forkAccount": lambda ids, n: times(
             n // 2, lambda: send(f"/v1/accounts/{even(ids)}/fork", {})
         ),
@@ -122,7 +133,7 @@ def quarter_now() -> str:
 def scaled(bench: Keys, server: Running, name: str, size: int) -> Callable[[int], bytes]:
     drawn = random.Random(9)  # noqa: S311 - the same draws in every run
     anyone = [planted_book.account_id(drawn.randrange(size)) for _ in range(5000)]
-    busy = [planted_book.account_id(number) for number in range(200)]
+    busy = [planted_book.account_id(number) for number in range(BUSY)]
     paths = {
         "point read": [f"/v1/accounts/{one}" for one in anyone],
         "entry page": [f"/v1/accounts/{one}/entries?limit=50" for one in busy],

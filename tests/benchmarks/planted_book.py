@@ -14,6 +14,9 @@ NOW_MS = 1_790_000_000_000
 ROWS = 50_000
 TYPES = ("generation", "revenue")
 """Of the accounts with even and with odd numbers."""
+TURNS = 59
+DAY_MS = 24 * 3600 * 1000
+"""The busy accounts get a deposit on each of so many days, and the last one with all others."""
 PRAGMAS = ("synchronous = OFF", "cache_size = -200000", "foreign_keys = OFF")
 
 
@@ -57,7 +60,14 @@ def _write(db: sqlite3.Connection, owner_id: str, accounts: int, money: tuple[in
             " metadata) VALUES (?1, ?2, ?6, 'USD', ?3, 'active', 0, 0, 500, 1, ?4, ?1, 0,"
             " ?5, '{}')",
             [
-                (account_id(n), owner_id, f"Account {n}", policy[0], NOW_MS, TYPES[n % 2])
+                (
+                    account_id(n),
+                    owner_id,
+                    f"Account {n}",
+                    policy[0],
+                    NOW_MS - TURNS * DAY_MS,
+                    TYPES[n % 2],
+                )
                 for n in numbers
             ],
         )
@@ -67,10 +77,10 @@ def _write(db: sqlite3.Connection, owner_id: str, accounts: int, money: tuple[in
             [(bucket + n, account_id(n), balance, 60 if n < busy else 1) for n in numbers],
         )
     seq, outside = first, 0
-    waiting: list[tuple[int, int, int, int, int]] = []
-    for number, amount, after in _deposits(accounts, balance, busy):
+    waiting: list[tuple[int, int, int, int, int, int]] = []
+    for number, amount, after, at_ms in _deposits(accounts, balance, busy):
         seq, outside = seq + 1, outside - amount
-        waiting.append((seq, number, amount, after, outside))
+        waiting.append((seq, number, amount, after, outside, at_ms))
         if len(waiting) == ROWS:
             _post(db, waiting, (owner_id, bucket, external))
             waiting = []
@@ -81,19 +91,20 @@ def _write(db: sqlite3.Connection, owner_id: str, accounts: int, money: tuple[in
     )
 
 
-def _deposits(accounts: int, balance: int, busy: int) -> Iterator[tuple[int, int, int]]:
-    """Yield (account, amount, balance after it); the busy accounts take turns."""
-    part = balance // 60
-    for turn in range(59):
+def _deposits(accounts: int, balance: int, busy: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yield (account, amount, balance after it, instant); the busy accounts take turns."""
+    part = balance // (TURNS + 1)
+    for turn in range(TURNS):
         for number in range(busy):
-            yield number, part, part * (turn + 1)
+            yield number, part, part * (turn + 1), NOW_MS - (TURNS - turn) * DAY_MS
     for number in range(accounts):
-        yield number, (balance - part * 59 if number < busy else balance), balance
+        last = balance - part * TURNS if number < busy else balance
+        yield number, last, balance, NOW_MS
 
 
 def _post(
     db: sqlite3.Connection,
-    rows: list[tuple[int, int, int, int, int]],
+    rows: list[tuple[int, int, int, int, int, int]],
     names: tuple[str, int, int],
 ) -> None:
     owner_id, bucket, external = names
@@ -106,18 +117,18 @@ def _post(
                 f"txn_{seq:08x}-0000-7000-8000-000000000000",
                 amount,
                 account_id(number),
-                NOW_MS,
-                NOW_MS,
+                at_ms,
+                at_ms,
                 owner_id,
             )
-            for seq, number, amount, _, _ in rows
+            for seq, number, amount, _, _, at_ms in rows
         ],
     )
     db.executemany(
         "INSERT INTO lines VALUES (?, ?, ?, NULL, ?, ?, ?)",
         [
             line
-            for seq, number, amount, after, outside in rows
+            for seq, number, amount, after, outside, _ in rows
             for line in (
                 (seq, 1, seq, external, -amount, outside),
                 (seq, 2, seq, bucket + number, amount, after),
