@@ -214,7 +214,7 @@ def begin_enrolment(guest: Guest) -> tuple[Authenticator, Reply]:
         digits=declared["digits"],
         period_s=declared["period"],
         skew=declared["skew"],
-        ahead_s=_ahead_s(reply),
+        ahead_s=ahead_s(reply),
     )
     return made, reply
 
@@ -246,7 +246,7 @@ def verify(guest: Guest, challenge: str, code: str, **expected: Any) -> Reply:
     return guest.context.anonymous.call("verifyMfa", body=body, **expected)
 
 
-def _ahead_s(reply: Reply) -> float:
+def ahead_s(reply: Reply) -> float:
     """Read the deployment's clock from an answer; ours where it does not say."""
     try:
         theirs = parsedate_to_datetime(reply.headers.get("Date") or "")

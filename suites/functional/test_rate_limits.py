@@ -24,6 +24,7 @@ GIVEN = 60
 """So many requests at once are asked for where the rate is larger."""
 AT_ONCE = 20
 WAIT_MAX_S = 15
+WINDOW_MAX_S = 20
 OVER = 1.15
 """What is counted from outside is that much uncertain."""
 STANDARDS = ["OWASP-API:2023-4", "RFC 6585"]
@@ -73,25 +74,30 @@ def use_up(ctx: Context, send: Send, rate: Json) -> Reply:
     deployment that counts in fixed windows may pass twice as many around the turn of one; that is
     tried a second time, away from the turn, before it is held against it.
     """
-    for attempt in range(2):
-        began_s, passed = ctx.clock(), 0
+    per_s = rate["requests"] / rate["window_s"]
+    for _ in range(2):
+        began_s, passed, dry = ctx.clock(), 0, 0
         last: list[Reply] = []
-        while passed <= 3 * rate["requests"]:
+        while passed <= 3 * rate["requests"] and dry < 2:
             part = burst(ctx, send, AT_ONCE)
             passed += len(part.passed)
-            allowed = rate["requests"] * (1 + (ctx.clock() - began_s) / rate["window_s"])
             last = part.answers
-            if len(part.refused) > len(part.answers) * 3 / 4 or passed > allowed * OVER + 2:
+            allowed = (rate["requests"] + per_s * (ctx.clock() - began_s)) * OVER + 2
+            # Dry: what passes is what has come back meanwhile. Twice, since one process of
+            # several may be dry before the others.
+            dry = dry + 1 if len(part.passed) <= per_s * part.took_s * OVER + 1 else 0
+            if passed > allowed:
                 break
-        if passed <= allowed * OVER + 2:
+        if passed <= allowed:
             if not part.refused:
                 ctx.undecided("the requests could not be sent fast enough to use the rate up")
             return part.refused[-1]
-        if attempt == 0 and rate["window_s"] <= WAIT_MAX_S:
-            ctx.wait(rate["window_s"] * 1.5)
+        if rate["window_s"] > WINDOW_MAX_S:
+            ctx.undecided("more passed than declared, but windows so long are not waited out")
+        ctx.wait(rate["window_s"] * 1.5)
     return ctx.fail(
         "More requests pass than declared",
-        expected=f"at most {allowed:.0f} in {ctx.clock() - began_s:.1f} s",
+        expected=f"at most {allowed:.0f}, twice",
         observed=f"{passed} or more",
         on=last[:8],
     )
@@ -216,6 +222,7 @@ def check_principals_get_their_rate(ctx: Context) -> None:
     ],
     alone=True,
     standards=[*STANDARDS, "CWE-307"],
+    budget_s=120,
 )
 def check_attempts_to_enter_are_limited(ctx: Context) -> None:
     """Use the rate of this address up with refresh tokens that nobody was given.
