@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from certification.malformed import send_raw
+from certification.model import Module
 
 if TYPE_CHECKING:
     from certification.context import Actor, Context
     from certification.contract import Operation
     from certification.target.reply import Reply
 
+WITH_OPERATIONS = (Module.CORE, Module.OPERATIONS)
+"""What checks of grants, erasure and audit ask for."""
 NOBODY = "nobody"
 """An id that no deployment gives."""
 ABSENT = frozenset({404, 501})

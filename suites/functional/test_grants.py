@@ -9,7 +9,7 @@ import pytest
 
 from certification import guests, offered
 from certification.checks import check
-from certification.model import Module, Severity, Veto
+from certification.model import Severity, Veto
 
 if TYPE_CHECKING:
     from certification.context import Actor, Context
@@ -26,7 +26,6 @@ OWNER_SCOPES = (
 """What the owner of an account may give to others."""
 NEW_CONNECTION = {"Connection": "close"}
 STANDARDS = ["OWASP-API:2023-1", "OWASP-API:2023-5", "CWE-285"]
-MODULES = (Module.CORE, Module.OPERATIONS)
 
 
 def give(giver: Actor, principal: Actor, scope: str, **fields: Any) -> Json:
@@ -100,7 +99,7 @@ def own_account(ctx: Context, owner: Actor) -> tuple[Json, Json]:
     requirements=["SYS-SEC"],
     operations=["createGrant", "getAccount", "listEntries", "createTransaction", "getLineage"],
     defects=["grants-open-every-scope", "grants-open-every-account", "grants-open-nothing"],
-    modules=MODULES,
+    modules=offered.WITH_OPERATIONS,
     identities=["customer", "admin"],
     veto=Veto.FOREIGN_DATA,
     standards=STANDARDS,
@@ -135,7 +134,7 @@ def check_opens_what_was_given(ctx: Context, grantee: str, scope: str) -> None:
     requirements=["SYS-SEC"],
     operations=["createGrant", "deleteGrant", "getAccount"],
     defects=["revoked-grants-are-cached", "grants-never-expire"],
-    modules=MODULES,
+    modules=offered.WITH_OPERATIONS,
     identities=["customer", "admin"],
     standards=[*STANDARDS, "CWE-613"],
 )
@@ -186,7 +185,7 @@ def check_ends_at_once(ctx: Context, end: str) -> None:
     requirements=["SYS-SEC"],
     operations=["createGrant", "getAccount"],
     defects=["any-account-can-be-given", "grants-are-not-judged"],
-    modules=MODULES,
+    modules=offered.WITH_OPERATIONS,
     identities=["customer", "customer2", "operator", "admin"],
     veto=Veto.FOREIGN_DATA,
     standards=[*STANDARDS, "CWE-269"],
@@ -258,7 +257,7 @@ def check_nobody_gives_more_than_the_own(ctx: Context, case: str) -> None:
     requirements=["SYS-SEC"],
     operations=["createGrant", "deleteGrant", "createTransaction", "getAccount", "listAccounts"],
     defects=["denials-are-ignored", "denials-spare-the-lists"],
-    modules=MODULES,
+    modules=offered.WITH_OPERATIONS,
     identities=["customer", "admin"],
     standards=STANDARDS,
 )
@@ -314,7 +313,7 @@ def check_denials_go_first(ctx: Context, case: str) -> None:
     requirements=["SYS-SEC"],
     operations=["createGrant", "listGrants", "getGrant", "deleteGrant"],
     defects=["grants-are-shown-to-all", "grants-are-anybodys-to-end", "lists-forget-grants"],
-    modules=MODULES,
+    modules=offered.WITH_OPERATIONS,
     identities=["customer", "customer2", "auditor", "admin"],
     standards=STANDARDS,
 )
