@@ -273,8 +273,7 @@ def check_wrong_codes_lock(ctx: Context) -> None:
         challenge = str(entered.body.get("challenge", challenge))
     answered = guests.verify(guest, challenge, authenticator.fresh())
     ctx.is_problem(entered, "locked")
-    refusals = ("locked", "token_invalid", "token_expired")
-    ctx.is_problem(answered, refusals)
+    ctx.is_problem(answered, ["locked", "token_invalid", "token_expired"])
 
 
 @check(

@@ -65,7 +65,6 @@ def is_open(ctx: Context, who: str, operation: Operation, reply: Reply) -> None:
         "auditors-order-reports",
         "auditors-see-no-growth",
         "customers-settle",
-        "anybody-resets-factors",
     ],
     identities=["customer", "operator", "manager", "auditor"],
     standards=STANDARDS,
