@@ -73,8 +73,10 @@ SPARED = {
     "updateUser": "it would change the passwords and roles of the run's users",
     "putGrowthPolicy": "a policy decides for everybody",
     "erasePersonalData": "it ends users",
+    "getMetrics": "it takes no data and answers in no JSON",
+    "listEvents": "what the feed of one module holds depends on every other operation",
 }
-"""Operations that random requests must not reach; checks of their own send them."""
+"""Operations that random requests must not reach, or that they would show nothing of."""
 
 
 @check(
@@ -121,7 +123,7 @@ def check_growth_keeps_to_its_schemas(ctx: Context, operation: str) -> None:
 
     Why: A fork with members that were not understood moves money by accident.
     How: As for core operations, with accounts that may fork and reinvest.
-    Fails when: The same.
+    Fails when: A valid fork, merge or reinvestment breaks, or a forbidden one is accepted.
     Remedy: Validate requests by the schemas of the contract before anything is read into them.
     """
     from certification.fuzzing.probe import fuzz
@@ -146,7 +148,7 @@ def check_analytics_keep_to_their_schemas(ctx: Context, operation: str) -> None:
 
     Why: Windows at the end of time are where date arithmetic breaks.
     How: As for core operations, on accounts with entries.
-    Fails when: The same.
+    Fails when: A valid window or report breaks, or one that the schema forbids is accepted.
     Remedy: Refuse windows and horizons outside their bounds before computing with them.
     """
     from certification.fuzzing.probe import fuzz
@@ -171,7 +173,7 @@ def check_grants_and_audit_keep_to_their_schemas(ctx: Context, operation: str) -
 
     Why: A right that was given with a misspelt limit is given without it.
     How: As for core operations.
-    Fails when: The same.
+    Fails when: A valid grant or filter breaks, or one that the schema forbids is accepted.
     Remedy: Validate requests by the schemas of the contract before anything is read into them.
     """
     from certification.fuzzing.probe import fuzz
