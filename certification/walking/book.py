@@ -80,12 +80,19 @@ class Booking:
     reverses: str | None = None
     lines: list[tuple[str, str, int]] = field(default_factory=list)
     """(account, bucket, amount) of the customer's side."""
+    emptied: tuple[str, ...] = ()
+    """Sources of a merge, some of which may have had nothing that could move."""
 
     @property
     def accounts(self) -> tuple[str, ...]:
         """The accounts that it touches or would touch, each once."""
         named = [self.source, self.target, *(account for account, _, _ in self.lines)]
         return tuple(dict.fromkeys(name for name in named if name is not None))
+
+    @property
+    def may_touch(self) -> frozenset[str]:
+        """Accounts that end in it without a line: the contract leaves open if they list it."""
+        return frozenset(self.emptied) - frozenset(self.accounts)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -152,6 +159,12 @@ class Book:
             figures["/min_balance"] = account.min_balance
             figures["/balances/available"] = self.available(account)
         return figures
+
+    def listed(self, account_id: str) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the status by id of what an account must list, and of what it may list besides."""
+        rows = self.bookings.values()
+        must = {row.id: row.status for row in rows if account_id in row.accounts}
+        return must, {row.id: row.status for row in rows if account_id in row.may_touch}
 
     # -- changes ---------------------------------------------------------------------------------
 
@@ -247,6 +260,7 @@ class Book:
             if amount
         ]
         cash = sum(amount for _, bucket, amount in lines if bucket == CASH)
+        booking.emptied = tuple(account.id for account in sources)
         out = [(account, bucket, -amount) for account, bucket, amount in lines]
         self.post(booking, out + [(target.id, bucket, amount) for _, bucket, amount in lines])
         return cash

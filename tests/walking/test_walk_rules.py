@@ -8,7 +8,7 @@ from typing import Any
 
 from certification.contract import load_contract
 from certification.walking import rules
-from certification.walking.book import Account, Book
+from certification.walking.book import Account, Book, Booking
 
 STATUS = {code: row.status for code, row in load_contract().problems.items()}
 
@@ -70,3 +70,13 @@ def test_the_catalogue_is_read_without_the_libraries_of_the_walk() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_merge_may_stand_in_the_list_of_a_source_that_had_nothing() -> None:
+    kept = book(account("a", 70), account("b", 0), account("c", 5))
+    merge = Booking(id="m", kind="merge", status="posted", currency="USD", amount=70)
+    kept.move_all(merge, [kept.accounts["a"], kept.accounts["b"]], kept.accounts["c"])
+    posted = {"m": "posted"}
+    assert kept.listed("a") == (posted, {})
+    assert kept.listed("b") == ({}, posted)
+    assert kept.listed("c") == (posted, {})
