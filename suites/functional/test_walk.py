@@ -81,7 +81,6 @@ def check_money_follows_the_model(ctx: Context, walk: str) -> None:
     veto=Veto.MONEY_NOT_CONSERVED,
     defects=[
         "void-after-fork-keeps-the-hold",
-        "merge-counts-settled-holds-again",
         "grandchildren-keep-the-depth",
     ],
     budget_s=90,

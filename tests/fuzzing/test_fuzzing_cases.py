@@ -50,7 +50,10 @@ def test_forbidden_bodies_are_mostly_forbidden_by_the_contract() -> None:
     operation = load_contract().operations["createAccount"]
     bodies = [each.body for each in drawn(valid=False, count=40)]
     json_bodies = [b for b in bodies if not isinstance(b, bytes) and b is not ABSENT]
-    assert sum(bool(operation.request_violations(body)) for body in json_bodies) >= 10
+    forbidden = sum(bool(operation.request_violations(body)) for body in json_bodies)
+    # How many bodies are broken bytes varies with the machine; of the rest most are forbidden.
+    assert forbidden >= 5
+    assert 2 * forbidden > len(json_bodies)
 
 
 def test_a_stop_ends_the_generation_at_once() -> None:

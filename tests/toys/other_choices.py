@@ -2,7 +2,8 @@
 
 Ids of another form, small pages, times with an offset, absolute Locations, indented bodies, more
 members than the contract lists, refusals of load with Retry-After, slow answers; no dollars,
-tighter limits, tokens of half a minute, refusals that are evaluated again under their key. Started
+tighter limits, tokens of half a minute, refusals that are evaluated again under their key; no
+module operations and no reports, whose digests the other form of ids and times would break. Started
 as `python -m tests.toys.other_choices init|serve ...` with the options of the reference's command.
 """
 
@@ -22,6 +23,8 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+from certification.contract import load_contract
+
 FACTORY = "tests.toys.other_choices:application"
 PAGE_ROWS_MAX = 7
 WRITES_MAX = 4
@@ -39,6 +42,7 @@ LIMITS = {
     "PASSWORD_LENGTH_MIN": 20,
     "ACCESS_TTL_S": 30,
 }
+REPORTS = ("createReport", "getReport", "exportReport")
 INSTANTS = {"created_at", "closed_at", "expires_at", "effective_at", "recorded_at"}
 
 _INNER = re.compile(r"\b(acc|txn|usr)_([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\b")
@@ -103,6 +107,7 @@ class OtherChoices:
         """Wrap an application."""
         self._inner = inner
         self._writes = threading.BoundedSemaphore(WRITES_MAX)
+        self._hidden = hidden()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request, late, or refuse a write for now."""
@@ -118,6 +123,8 @@ class OtherChoices:
     def _answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         time.sleep(random.uniform(0, DELAY_S_MAX))  # noqa: S311  not a secret
         environ["PATH_INFO"] = inward(environ["PATH_INFO"])
+        if self._hidden.fullmatch(environ["PATH_INFO"]):
+            environ["PATH_INFO"] = "/v1/not-here"
         environ["QUERY_STRING"] = inward(environ.get("QUERY_STRING", ""))
         if environ["REQUEST_METHOD"] == "GET" and is_list(environ["PATH_INFO"]):
             environ["QUERY_STRING"] = small_pages(environ["QUERY_STRING"])
@@ -168,6 +175,31 @@ class OtherChoices:
         return [content]
 
 
+def hidden() -> re.Pattern[str]:
+    """Return what the paths of operations look like that this deployment does not have."""
+    operations = load_contract().operations.values()
+    paths = {
+        each.path
+        for each in operations
+        if each.id in REPORTS or each.module in {"operations", "integration"}
+    }
+    shown = {each.path for each in operations} - paths
+    assert not paths & shown
+    return re.compile("|".join(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path)) for path in paths))
+
+
+def declared(document: Any) -> Any:
+    """Return the capability document of what is left."""
+    deviations = [{"operationId": name, "reason": "not offered"} for name in REPORTS]
+    modules = [
+        {**row, "level": "partial", "deviations": deviations} if row["id"] == "analytics" else row
+        for row in document["modules"]
+        if row["id"] not in {"operations", "integration"}
+    ]
+    kept = {k: v for k, v in document.items() if k not in {"audit", "observability", "events"}}
+    return {**kept, "modules": modules}
+
+
 def is_list(path: str) -> bool:
     """Tell whether a path is one of the collections."""
     return path.endswith("/entries") or path in {"/v1/accounts", "/v1/transactions", "/v1/users"}
@@ -178,6 +210,8 @@ def rewrite(content: bytes, media_type: str) -> bytes:
     if not content or "json" not in media_type:
         return content
     document = decorate(json.loads(outward(content.decode())))
+    if "contract_version" in document:
+        document = declared(document)
     return json.dumps(document, ensure_ascii=False, indent=1).encode()
 
 
