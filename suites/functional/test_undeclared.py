@@ -201,7 +201,7 @@ def check_parameters_open_nothing(ctx: Context, name: str) -> None:
     severity=Severity.MEDIUM,
     requirements=["SYS-SEC"],
     operations=["getCapabilities"],
-    defects=["orders-are-taken-undeclared"],
+    defects=["control-of-tests-works-undeclared"],
     standards=["OWASP-API:2023-9"],
 )
 def check_operations_are_absent_with_whole_bodies(ctx: Context) -> None:
