@@ -78,6 +78,69 @@ def check_conserve_every_bucket(ctx: Context) -> None:
     ctx.equal({k: n for k, n in moved.items() if n}, gone | came, "The lines by bucket", reply)
 
 
+def _ended_hold(ctx: Context, account: Json, amount: int, end: str) -> tuple[Json, int]:
+    """Place a hold and end it; return it as it reads then, and what has left the account."""
+    hold = ctx.arrange.hold(account, amount)
+    path, body = {"id": hold["id"]}, {}
+    if end == "voided":
+        ctx.customer.call("voidTransaction", path=path, body=body, expect=200)
+        return ctx.arrange.read_transaction(hold), 0
+    if end == "settled-in-part":
+        amount -= 1
+        body = {"amount": ctx.arrange.money(amount, account["currency"])}
+    ctx.operator.call("settleTransaction", path=path, body=body, expect=200)
+    return ctx.arrange.read_transaction(hold), amount
+
+
+@check(
+    "functional/merges/ended-holds-are-past",
+    title="A hold that was settled or voided before a merge plays no part in it",
+    failure_title="A merge counts a hold that had ended before",
+    severity=Severity.CRITICAL,
+    requirements=["SYS-GRO", "SYS-TXN", "E2E-GRO"],
+    operations=[
+        "mergeAccounts",
+        "createTransaction",
+        "settleTransaction",
+        "voidTransaction",
+        "getAccount",
+        "getLineage",
+    ],
+    modules=(Module.GROWTH,),
+    identities=("customer", "operator"),
+    veto=Veto.MONEY_NOT_CONSERVED,
+    defects=["merge-counts-settled-holds-again"],
+)
+@pytest.mark.parametrize("end", ["settled", "settled-in-part", "voided"])
+def check_ended_holds_are_past(ctx: Context, end: str) -> None:
+    """Whether sources and target merge with what is left after their holds ended, exactly once.
+
+    Why: What was held and paid has left; a merge that adds up holds, or reserves, pays it again.
+    How: Place a hold on a source and on the target and end both; merge; compare balances and holds
+        of every account, the ended holds, and the place of each source in its lineage.
+    Fails when: Ledger, holds, available or total value of an account is not what was left, an
+        ended hold reads otherwise than before, or a source stands in its lineage twice or not at
+        all, or leads elsewhere.
+    Remedy: Merge the balances of the journal; ask holds only whether one is still pending.
+    """
+    sources, target = growing.mergeable(ctx)
+    held = [_ended_hold(ctx, sources[0], 31, end), _ended_hold(ctx, target, 17, end)]
+    left = sum(row["balances"]["ledger"] for row in [*sources, target])
+    left -= sum(gone for _, gone in held)
+    reply = growing.merge(ctx, sources, target)
+    whole = {"ledger": left, "holds": 0, "available": left, "total_value": left}
+    ctx.arrange.expect_balances(target, f"A target whose holds were {end}", **whole)
+    empty = {"ledger": 0, "holds": 0, "available": 0, "total_value": 0}
+    for source in sources:
+        ctx.arrange.expect_balances(source, f"A source whose hold was {end}", **empty)
+        nodes = ctx.arrange.pages("getLineage", path={"id": source["id"]})
+        ends = [row["merged_into_id"] for row in nodes if row["account_id"] == source["id"]]
+        ctx.equal(ends, [target["id"]], "Where a source went, by its lineage", reply)
+    for hold, _ in held:
+        shown = members.transaction(ctx.arrange.read_transaction(hold))
+        ctx.equal(shown, members.transaction(hold), "An ended hold, after the merge", reply)
+
+
 @check(
     "functional/merges/base-rises-by-the-cash",
     title="The target's base rises by the cash that was merged into it",
