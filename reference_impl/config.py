@@ -1,7 +1,7 @@
 """Settings of the server: what it is told, how that reaches its workers, and its fixed limits."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,14 @@ class Settings:
     """One line a request at level info, or error where the answer is 5xx."""
     disk_free_min: int = DISK_FREE_MIN_BYTES
     """Bytes that must be free for readiness; below four times as many it warns."""
+    drain_s: float = 0.1
+    """How long readiness says no before the server stops to take requests."""
+    backup_folder: str = ""
+    """Where backups are kept; empty: beside the database, in its name and `.backups`."""
+    production: bool = False
+    """Refuse to start with anything that has no place in production."""
+    testability: bool = False
+    """Offer the clock, snapshots and resets of the module testability."""
 
     def environment(self) -> dict[str, str]:
         """Return the variables that `from_environment` reads back; none is a secret."""
@@ -105,21 +113,17 @@ def complexity(settings: Settings) -> tuple[str, ...]:
     return tuple(name for name in settings.password_complexity.split(",") if name)
 
 
-def truth(text: str) -> bool:
-    """Read a switch back."""
-    return text == "True"
+def read_back(kind: Any, text: str) -> object:
+    """Return a value that `environment` has made text of; `kind` is the type of its field."""
+    if kind is bool:
+        return text == "True"
+    return kind(text)
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings back in a worker; a variable that is not there keeps its default."""
-    convert: dict[str, Callable[[str], Any]]
-    convert = {"database": Path, "port": int, "workers": int, "threads": int, "queue_size": int}
-    convert |= {"write_wait_s": float, "password_wait_s": float}
-    convert |= {"rate_requests": int, "rate_window_s": int}
-    convert |= {"login_requests": int, "login_window_s": int}
-    convert |= {"metrics": truth, "access_log": truth, "disk_free_min": int}
-    given = {
-        field.name: convert.get(field.name, str)(environment[name])
+    given: dict[str, Any] = {
+        field.name: read_back(field.type, environment[name])
         for field in fields(Settings)
         if (name := f"{ENVIRONMENT_PREFIX}{field.name.upper()}") in environment
     }
