@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from certification.checks import CheckSpec
+from certification.contract import load_contract
 from certification.model import CheckId, Json, Module, Outcome, PlannedCheck
 from certification.profile import Profile
 
@@ -139,7 +140,9 @@ def _fixed(
     for operation in spec.operations:
         if operation in offer.deviations:
             reason = f"declared deviation from {operation}: {offer.deviations[operation]}"
-            required = any(module in profile.modules_required for module in spec.modules)
+            # The operation's own module decides: a check of core may look at others beside it.
+            module = Module(load_contract().operations[operation].module)
+            required = module in profile.modules_required
             return (Outcome.FAIL if required else Outcome.NOT_APPLICABLE), reason
     return _not_offered(spec, offer)
 

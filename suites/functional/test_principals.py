@@ -253,7 +253,7 @@ def private_objects(ctx: Context) -> dict[str, tuple[str, str, Json]]:
     failure_title="A newer operation shows or uses what another customer owns",
     severity=Severity.CRITICAL,
     requirements=["SYS-SEC"],
-    operations=["getLineage", "getAnalytics", "getSystem", "createReport", "getReport"],
+    operations=["createAccount"],
     defects=["reports-are-open-to-all", "analytics-skip-the-owner"],
     identities=["customer", "customer2"],
     veto=Veto.FOREIGN_DATA,

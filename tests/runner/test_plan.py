@@ -62,6 +62,16 @@ def test_a_declared_deviation_from_a_required_module_is_a_failure(
     assert "not yet" in (reason or "")
 
 
+def test_a_declared_deviation_in_an_optional_module_is_never_a_failure_of_core(
+    spec: CheckSpec, profile: Profile
+) -> None:
+    offer = replace(OFFER, deviations={"createReport": "not offered"})
+    beside = replace(spec, operations=(*spec.operations, "createReport"))
+    outcome, reason = decided(beside, profile, offer)
+    assert outcome is Outcome.NOT_APPLICABLE
+    assert "not offered" in (reason or "")
+
+
 def test_what_was_not_granted_or_given_is_unknown_not_failed(
     spec: CheckSpec, profile: Profile
 ) -> None:
