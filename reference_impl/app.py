@@ -52,6 +52,8 @@ from . import (
 from .analytics import resources as analytics
 from .clock import Clock, SystemClock
 from .growth import resources as growth
+from .integration import breakers, outbound, registry
+from .operations import gate, maintenance
 from .problems import Problem
 
 PARTS = (
@@ -62,6 +64,7 @@ PARTS = (
     events,
     grants,
     health,
+    maintenance,
     mfa,
     reports,
     sessions,
@@ -138,17 +141,21 @@ def build_services(settings: config.Settings, clock: Clock) -> web.Services:
     runtime = os.environ.get(RUNTIME_DIR)
     folder = Path(runtime) if runtime else None
     counted = metrics.Metrics(folder) if settings.metrics else metrics.Nothing()
+    instance = ids.new_id("ins", clock.now_ms())[4:]
+    writing = writer.Writer(
+        settings.database,
+        queue_size=settings.queue_size,
+        wait_s=settings.write_wait_s,
+        on_lost_disk=serving.leave,
+        on_commit=counted.committed,
+    )
+    guard = gate.Gate(Path(f"{settings.database}.gate"))
+    guard.follow(connection)
     return web.Services(
         settings=settings,
         clock=clock,
         readers=readers,
-        writer=writer.Writer(
-            settings.database,
-            queue_size=settings.queue_size,
-            wait_s=settings.write_wait_s,
-            on_lost_disk=serving.leave,
-            on_commit=counted.committed,
-        ),
+        writer=writing,
         passwords=passwords.Passwords(wait_s=settings.password_wait_s),
         sealer=sealed.Sealer(settings.database),
         limits=ratelimit.Limits(Path(f"{settings.database}.rates"), clock.now_ms),
@@ -161,9 +168,22 @@ def build_services(settings: config.Settings, clock: Clock) -> web.Services:
         signer=checkpoints.Signer(
             sealed.peppered(keys, bytes.fromhex(database.meta(connection, "audit_seed")))
         ),
-        instance=ids.new_id("ins", clock.now_ms())[4:],
+        instance=instance,
         build=capability.build_digest(),
         metrics=counted,
+        gate=guard,
+        outbound=outbound.Outbound(
+            registry=registry.load(os.environ, registry.timing(settings)),
+            breakers=breakers.Breakers(
+                read=readers.get,
+                write=writing.submit,
+                now_ms=clock.now_ms,
+                changed=functools.partial(outbound.on_change, counted),
+            ),
+            instance=instance,
+            counted=counted,
+            waiting_max=settings.threads // 2,
+        ),
     )
 
 

@@ -34,6 +34,7 @@ CATALOGUE: Mapping[str, Kind] = {
     "mfa_invalid": Kind(401, "The code is wrong"),
     "mfa_replayed": Kind(401, "The code was used before"),
     "forbidden": Kind(403, "The role does not allow this"),
+    "mfa_required": Kind(403, "A fresh second factor is required"),
     "role_escalation": Kind(403, "Roles cannot be raised this way"),
     "not_found": Kind(404, "Not found"),
     "method_not_allowed": Kind(405, "This method is not allowed here"),
@@ -52,6 +53,7 @@ CATALOGUE: Mapping[str, Kind] = {
     "report_failed": Kind(409, "The report could not be built"),
     "not_pending": Kind(409, "The transaction is not pending"),
     "already_reversed": Kind(409, "It was reversed before"),
+    "not_in_maintenance": Kind(409, "Only in maintenance"),
     "precondition_failed": Kind(412, "The object has changed"),
     "body_too_large": Kind(413, "The body is too large"),
     "unsupported_media_type": Kind(415, "The body is not JSON"),
@@ -84,11 +86,16 @@ CATALOGUE: Mapping[str, Kind] = {
     "period_not_open": Kind(422, "The period is not open"),
     "policy_invalid": Kind(422, "The policy is not valid"),
     "insufficient_history": Kind(422, "Not enough history"),
+    "backup_invalid": Kind(422, "The backup does not verify"),
     "locked": Kind(423, "Too many failed logins", retryable=True),
     "precondition_required": Kind(428, "If-Match is required"),
     "rate_limited": Kind(429, "Too many requests", retryable=True),
     "internal_error": Kind(500, "Internal error"),
     "busy": Kind(503, "Busy", retryable=True),
+    "read_only": Kind(503, "Read-only for maintenance", retryable=True),
+    "insufficient_storage": Kind(507, "No space", retryable=True),
+    "circuit_open": Kind(503, "The outside system is away", retryable=True),
+    "integration_unavailable": Kind(503, "An outside system did not answer", retryable=True),
 }
 
 RETRY_AFTER_S = 1

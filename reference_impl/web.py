@@ -31,6 +31,8 @@ from . import (
 from .clock import Clock
 from .config import BODY_BYTES_MAX, Settings
 from .idempotency import Reply
+from .integration.outbound import Outbound
+from .operations.gate import Gate
 from .passwords import Passwords
 from .problems import Problem
 from .sealed import Sealer
@@ -57,6 +59,8 @@ class Services:
     instance: str
     build: str
     metrics: metrics.Metrics
+    gate: Gate
+    outbound: Outbound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +209,15 @@ def write(who: access.Caller, action: str, change: Change, *, once: bool = True)
 
     `once`: the operation needs an Idempotency-Key; the key's row is part of the transaction.
     """
+    act, scope = prepare(who, action, once=once)
+    services().gate.check(action)
+    return respond(commit(act, scope, change))
+
+
+def prepare(
+    who: access.Caller, action: str, *, once: bool = True
+) -> tuple[audit.Act, idempotency.Scope | None]:
+    """Return what the audit trail says of this request, and what its key is unique within."""
     environ = request.environ
     key = idempotency.parse_key(environ.get("HTTP_IDEMPOTENCY_KEY")) if once else None
     document = g.get("document")
@@ -223,7 +236,7 @@ def write(who: access.Caller, action: str, change: Change, *, once: bool = True)
         request_id=g.request_id,
         payload_digest=digest(services(), document),
     )
-    return respond(commit(act, scope, change))
+    return act, scope
 
 
 def keyed(pepper: bytes, value: bytes) -> bytes:
@@ -244,6 +257,7 @@ def commit(act: audit.Act, scope: idempotency.Scope | None, change: Change) -> R
 
     def run(connection: sqlite3.Connection) -> Reply:
         now = shared.clock.now_ms()
+        shared.gate.check(act.action)
         if scope and (stored := idempotency.recall(connection, scope, now)):
             return shared.sealer.reveal(stored)
         outbox.begin(connection, now, traceparent)

@@ -1,0 +1,1 @@
+"""Operating the deployment: maintenance, backup and restore, migrations, configuration, tests."""
