@@ -89,6 +89,17 @@ class Settings:
     """Count, and serve the counts under /metrics."""
     access_log: bool = True
     """One line a request at level info, or error where the answer is 5xx."""
+    call_timeout_ms: int = 2_000
+    """A call to an outside system, from its first byte to the answer's last one."""
+    call_retries: int = 2
+    """Further attempts of such a call, where repeating is harmless."""
+    breaker_failures: int = 3
+    """So many failures within the window open a breaker."""
+    breaker_window_s: int = 30
+    breaker_open_s: int = 10
+    """So long an open breaker lets nothing out."""
+    breaker_trials: int = 2
+    """So many calls try at a time when that is over; so many successes close it."""
     disk_free_min: int = DISK_FREE_MIN_BYTES
     """Bytes that must be free for readiness; below four times as many it warns."""
     drain_s: float = 0.1

@@ -94,13 +94,6 @@ FILES_MAX = Family(
 WORKERS = Family(name="process_workers", help="Workers that run.", kind="gauge")
 WORKER_STARTS = Family(name="process_worker_starts_total", help="Workers that were started.")
 
-BREAKER_STATE = Family(
-    name="integration_breaker_state",
-    help="Circuit breaker of an outside system: 0 closed, 1 half-open, 2 open.",
-    kind="gauge",
-    labels=("system",),
-    merge="max",
-)
 CALLS = Family(
     name="integration_call_duration_seconds",
     help="Calls to an outside system, by how they ended.",
@@ -108,13 +101,33 @@ CALLS = Family(
     labels=("system", "outcome"),
     edges=LATENCY_S,
 )
-"""These two are for the adapters of the integrations; there is none yet, so none is exported."""
+CALLS_ACTIVE = Family(
+    name="integration_calls_active",
+    help="Calls to an outside system that are under way.",
+    kind="gauge",
+    labels=("system",),
+)
+RETRIES = Family(
+    name="integration_retries_total",
+    help="Attempts of calls to an outside system beyond the first.",
+    labels=("system",),
+)
+REJECTED = Family(
+    name="integration_rejected_total",
+    help="Calls that were not made: not_configured, open (the breaker) or full (too many).",
+    labels=("system", "reason"),
+)
+BREAKER_CHANGES = Family(
+    name="integration_breaker_changes_total",
+    help="Changes of a circuit breaker, by the state that it came to.",
+    labels=("system", "state"),
+)
 
 COUNTED = (
     *(REQUESTS, ACTIVE, PROBLEMS, THREADS, QUEUE, QUEUE_MAX, LOGGED, LOG_DROPPED),
     *(COMMITS, GROUPS, FAILURES, READS),
     *(CPU, MEMORY, FILES, FILES_MAX, WORKERS, WORKER_STARTS),
-    *(BREAKER_STATE, CALLS),
+    *(CALLS, CALLS_ACTIVE, RETRIES, REJECTED, BREAKER_CHANGES),
 )
 """Families that workers count; what is read at a scrape is in metrics_scrape."""
 FAILURE_REASONS = ("busy", "full", "lost_disk", "other")

@@ -23,6 +23,7 @@ from prometheus_client.core import (
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from . import access, config, events, metrics, outbox, serving, web
+from .integration import breakers
 from .metrics import Family
 
 blueprint = flask.Blueprint("metrics", __name__)
@@ -53,6 +54,12 @@ READ = (
     ("events_total", "counter", "Events, by type.", ("type",)),
     ("outbox_events", "gauge", "Events that are kept.", ()),
     ("outbox_backlog_events", "gauge", "Events before a consumer.", ("consumer",)),
+    (
+        "integration_breaker_state",
+        "gauge",
+        "Circuit breaker of an outside system: 0 closed, 1 half-open, 2 open.",
+        ("system",),
+    ),
 )
 """Families that are read at a scrape: name, kind, help, labels."""
 READ_FAMILIES = {
@@ -270,10 +277,21 @@ def book(shared: web.Services) -> Iterator[tuple[str, tuple[str, ...], float]]:
         connection.execute("BEGIN")
         try:
             yield from list(_book(connection))
+            yield from list(_breakers(shared, connection))
         finally:
             connection.execute("ROLLBACK")
     except sqlite3.Error:
         shared.metrics.count(metrics.FAILURES, ("other",))
+
+
+def _breakers(
+    shared: web.Services, connection: sqlite3.Connection
+) -> Iterator[tuple[str, tuple[str, ...], float]]:
+    for point in shared.outbound.registry:
+        if point.configured:
+            standing = breakers.load(connection, point.name).standing
+            state = breakers.judge(standing, point.rules, shared.clock.now_ms())
+            yield "integration_breaker_state", (point.name,), breakers.STATE_NUMBERS[state]
 
 
 def _book(connection: sqlite3.Connection) -> Iterator[tuple[str, tuple[str, ...], float]]:

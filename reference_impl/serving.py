@@ -28,6 +28,7 @@ from typing import Any
 
 from . import database, logs, sealed, writer
 from .config import Settings, StartRefusedError, from_environment
+from .integration import registry
 
 DEFAULT_FACTORY = "reference_impl.app:create_app"
 RUNTIME_DIR = "ALLUSE_RUNTIME_DIR"
@@ -77,6 +78,7 @@ def serve(
     database.check(settings.database)
     sealed.read_keys(settings.database)
     check_certificate(settings)
+    registry.load(os.environ, registry.timing(settings))
     settings = replace(settings, port=settings.port or free_port(settings.host))
     check_port(settings.host, settings.port)
     runtime = Path(tempfile.mkdtemp(prefix="alluse-"))
