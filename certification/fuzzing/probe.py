@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ ORDER = ("customer", "operator", "manager", "auditor", "admin")
 SHAPE_REFUSED = frozenset({400, 401, 413, 415})
 """Token, role and shape come before existence, state and rules: any later refusal took it."""
 OPENS = frozenset({"createAccount", "openSystem"})
+UNKNOWN = "not_a_member"
+"""A member that no body of the contract has."""
 BODY_MAX_BYTES = 200_000
 """Of a generated body; a larger one is not sent."""
 
@@ -49,6 +52,8 @@ class Probe:
     requests_left: int
     parameters: Mapping[str, Mapping[str, Any]]
     """The schemas of the declared query parameters."""
+    plain: dict[str, Any] = field(default_factory=dict)
+    """The first valid body that was sent; plainly forbidden ones are made of it."""
     tally: Tally = field(default_factory=Tally)
     failure: Exception | None = None
 
@@ -64,6 +69,8 @@ class Probe:
         reply = self._call(made, query, body)
         if reply is None:
             return
+        if isinstance(body, dict) and not self.plain:
+            self.plain = body
         self.tally.sent += 1
         code = reply.problem_code
         if 200 <= reply.status < 300:
@@ -78,6 +85,16 @@ class Probe:
                 observed=f"{reply.status} {code}",
                 on=[reply],
             )
+
+    def plainly_forbidden(self) -> None:
+        """Send a valid body with a member too many, then with each of its members null.
+
+        What is generated may leave these out by chance, and they are what is forgotten most.
+        """
+        bodies = [{**self.plain, UNKNOWN: True}, {**self.plain, UNKNOWN: None}]
+        bodies += [{**self.plain, name: None} for name in sorted(self.plain)]
+        for body in bodies if self.plain else ():
+            self.invalid(Generated(path={}, query={}, body=body))
 
     def invalid(self, made: Generated) -> None:
         """Send a request that the contract forbids: refused with a problem document."""
@@ -217,6 +234,9 @@ def fuzz(ctx: Context, operation_id: str) -> Tally:
         probe.requests_left = share = budget // 3 if valid else budget - budget // 3
         drawn = f"{ctx.seed}:{operation_id}:{valid}"
         act = probe.valid if valid else probe.invalid
+        if not valid:
+            with suppress(Stop):
+                probe.plainly_forbidden()
         _generated(probe, place, (valid, share if valid else 3 * share, drawn), act)
     if not probe.tally.succeeded:
         answers = ", ".join(f"{code} {n}x" for code, n in sorted(probe.tally.refused.items()))

@@ -52,7 +52,11 @@ def _two_generations(ctx: Context) -> tuple[Json, list[Json], list[Json]]:
     requirements=["SYS-GRO", "E2E-GRO"],
     operations=["getLineage", "forkAccount", "getAccount"],
     modules=(Module.GROWTH,),
-    defects=["lineage-runs-in-a-ring", "children-forget-their-root"],
+    defects=[
+        "lineage-runs-in-a-ring",
+        "children-forget-their-root",
+        "grandchildren-keep-the-depth",
+    ],
 )
 def check_family_is_a_forest(ctx: Context) -> None:
     """Whether parents, roots and depths of two generations are right, and agree both ways.

@@ -35,7 +35,6 @@ WALKS = ("first", "second")
     defects=[
         "a-new-minimum-allows-a-second-refund",
         "busy-accounts-lose-a-unit",
-        "pages-after-a-reversal-lose-a-row",
         "settle-keys-are-forgotten",
     ],
     budget_s=90,
@@ -79,10 +78,7 @@ def check_money_follows_the_model(ctx: Context, walk: str) -> None:
     ],
     modules=(Module.CORE, Module.GROWTH),
     veto=Veto.MONEY_NOT_CONSERVED,
-    defects=[
-        "void-after-fork-keeps-the-hold",
-        "grandchildren-keep-the-depth",
-    ],
+    defects=["void-after-fork-keeps-the-hold"],
     budget_s=90,
 )
 @pytest.mark.parametrize("walk", WALKS)
