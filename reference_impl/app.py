@@ -20,6 +20,7 @@ from . import (
     access_log,
     accounts,
     audit_api,
+    background,
     capability,
     checkpoints,
     config,
@@ -110,9 +111,11 @@ def create_app(settings: config.Settings | None = None, clock: Clock | None = No
     for blueprint in (analytics.blueprint, *growth.BLUEPRINTS):
         app.register_blueprint(blueprint)
     reports_builder.install(app)
-    app.extensions["alluse.housekeeping"] = housekeeping.start(shared)
+    jobs = app.extensions["alluse.background"] = background.Background(shared)
+    housekeeping.install(jobs, shared)
     app.wsgi_app = front.in_turns(app.wsgi_app)  # type: ignore[assignment,method-assign]  # as Flask says
     observe(app, shared)
+    jobs.start_in_server()
     register_instance(shared.instance)
     return app
 

@@ -1,18 +1,14 @@
-"""Clearing up off the request path: one thread in each worker deletes what has served its purpose.
+"""Clearing up off the request path: one worker deletes what has served its purpose.
 
 Stored answers past their retention, and sessions that ended long ago with their refresh tokens.
-Each round is a few short writes among those of the requests, and finds its rows by an index; the
-workers do not agree on turns, since a round that finds nothing costs nothing. Longer periods, and
-what only an operator decides, are for `retention apply`.
+Each round is a few short writes among those of the requests, and finds its rows by an index.
+Longer periods, and what only an operator decides, are for `retention apply`.
 """
 
-import logging
 import sqlite3
-import threading
 from collections.abc import Callable
 
-from . import audit, idempotency, web
-from .problems import Problem
+from . import audit, background, idempotency, web
 from .retention import DAY_MS, Periods
 
 ROUND_S = 30.0
@@ -22,7 +18,6 @@ ACT = audit.operator("clearUp")
 _ENDED = """
 SELECT id FROM sessions WHERE coalesce(ended_at, expires_at) < ?
 ORDER BY coalesce(ended_at, expires_at) LIMIT ?"""
-_log = logging.getLogger(__name__)
 
 
 def ended_sessions(connection: sqlite3.Connection, before_ms: int) -> int:
@@ -60,16 +55,10 @@ def _until_done(
             return total
 
 
-def start(shared: web.Services) -> threading.Event:
-    """Start the thread; set the event that is returned to end it."""
-    ended = threading.Event()
+def install(jobs: background.Background, shared: web.Services) -> None:
+    """Let one worker clear up every `ROUND_S` seconds."""
 
-    def run() -> None:
-        while not ended.wait(ROUND_S):
-            try:
-                rounds(shared)
-            except Problem as busy:
-                _log.info("clearing up waits: %s", busy.code)
+    def step() -> None:
+        rounds(shared)
 
-    threading.Thread(target=run, name="housekeeping", daemon=True).start()
-    return ended
+    jobs.run_when_owner("housekeeping", ROUND_S, step)

@@ -93,6 +93,14 @@ FILES_MAX = Family(
 )
 WORKERS = Family(name="process_workers", help="Workers that run.", kind="gauge")
 WORKER_STARTS = Family(name="process_worker_starts_total", help="Workers that were started.")
+JOB_RUNS = Family(
+    name="background_runs_total", help="Steps of work in the background, by job.", labels=("job",)
+)
+JOB_FAILURES = Family(
+    name="background_failures_total",
+    help="Steps of work in the background that failed, by job.",
+    labels=("job",),
+)
 
 CALLS = Family(
     name="integration_call_duration_seconds",
@@ -123,11 +131,19 @@ BREAKER_CHANGES = Family(
     labels=("system", "state"),
 )
 
+DELIVERIES = Family(
+    name="delivery_events_total",
+    help="Events to webhooks and notification, reports to reporting: taken, failed (attempts),"
+    " set_aside or missed.",
+    labels=("system", "outcome"),
+)
 COUNTED = (
     *(REQUESTS, ACTIVE, PROBLEMS, THREADS, QUEUE, QUEUE_MAX, LOGGED, LOG_DROPPED),
     *(COMMITS, GROUPS, FAILURES, READS),
     *(CPU, MEMORY, FILES, FILES_MAX, WORKERS, WORKER_STARTS),
+    *(JOB_RUNS, JOB_FAILURES),
     *(CALLS, CALLS_ACTIVE, RETRIES, REJECTED, BREAKER_CHANGES),
+    DELIVERIES,
 )
 """Families that workers count; what is read at a scrape is in metrics_scrape."""
 FAILURE_REASONS = ("busy", "full", "lost_disk", "other")
