@@ -52,6 +52,7 @@ from . import (
 )
 from .analytics import resources as analytics
 from .clock import Clock, SystemClock
+from .dashboards import resources as dashboards
 from .growth import resources as growth
 from .integration import breakers, outbound, registry
 from .operations import gate, maintenance
@@ -132,6 +133,7 @@ def observe(app: flask.Flask, shared: web.Services) -> None:
         metrics.count_lines(counted)
         app.extensions["alluse.sample"] = metrics_scrape.start(shared)
         app.register_blueprint(metrics_scrape.blueprint)
+        dashboards.install(app, shared)
     metrics_requests.install(app, counted, log)
 
 

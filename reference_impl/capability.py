@@ -85,7 +85,7 @@ def build_digest() -> str:
     digest = hashlib.sha256()
     folder = Path(__file__).parent
     for path in sorted(folder.rglob("*")):
-        if path.suffix in {".py", ".sql", ".json"}:
+        if path.suffix in {".py", ".sql", ".json", ".html", ".js", ".css"}:
             digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes() + b"\0")
     return f"sha256-{digest.hexdigest()[:32]}"
 

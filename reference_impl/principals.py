@@ -11,13 +11,17 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 AREAS = {
+    "dashboards": "metrics",
     "systems": "growth",
     "merges": "growth",
     "reports": "analytics",
+    "orders": "transactions",
+    "reconciliations": "transactions",
 }
 """First step of a path below /v1 -> area; one that is not here is an area of its own."""
 ACCOUNT_AREAS = {
     "entries": "transactions",
+    "positions": "transactions",
     "fork": "growth",
     "reinvest": "growth",
     "lineage": "growth",
