@@ -55,6 +55,12 @@ class Signer:
         signature = Ed25519PrivateKey.from_private_bytes(self._seed).sign(said)
         return Checkpoint(size=size, root=root.hex(), ts=ts, epoch=epoch, signature=signature.hex())
 
+    def sign_message(self, said: bytes) -> str:
+        """Return the signature of other bytes, which begin with a context of their own, in hex."""
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+        return Ed25519PrivateKey.from_private_bytes(self._seed).sign(said).hex()
+
     @functools.cached_property
     def public_key(self) -> str:
         """The public key as PEM (SubjectPublicKeyInfo)."""
@@ -85,6 +91,14 @@ def is_signed(checkpoint: Checkpoint, public_key: str) -> bool:
 
     Raises ValueError if the key is not an Ed25519 public key in PEM.
     """
+    said = message(
+        size=checkpoint.size, root=checkpoint.root, ts=checkpoint.ts, epoch=checkpoint.epoch
+    )
+    return verifies(public_key, said, checkpoint.signature)
+
+
+def verifies(public_key: str, said: bytes, signature: str) -> bool:
+    """Check the signature, in hex, of some bytes. Raises ValueError as `is_signed` does."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -92,12 +106,8 @@ def is_signed(checkpoint: Checkpoint, public_key: str) -> bool:
     key = load_pem_public_key(public_key.encode())
     if not isinstance(key, Ed25519PublicKey):
         raise ValueError("the key is not an Ed25519 public key")  # noqa: TRY004 - of the file, not of an argument
-    said = message(
-        size=checkpoint.size, root=checkpoint.root, ts=checkpoint.ts, epoch=checkpoint.epoch
-    )
     try:
-        signature = bytes.fromhex(checkpoint.signature)
-        key.verify(signature, said)
+        key.verify(bytes.fromhex(signature), said)
     except (InvalidSignature, ValueError):
         return False
-    return signature.hex() == checkpoint.signature
+    return bytes.fromhex(signature).hex() == signature

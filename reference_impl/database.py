@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 from .config import CURRENCIES, StartRefusedError
+from .operations import undo
 
 APPLICATION_ID = 0x414C5553  # "ALUS", in the file's header
 SCHEMA_VERSION = 1
@@ -33,6 +34,8 @@ def create(path: Path) -> sqlite3.Connection:
         connection = connect(path)
         texts = [part.read_text("utf-8") for part in _SCHEMA]
         connection.executescript("\n".join(["BEGIN;", *texts]))
+        for statement in undo.triggers(connection):
+            connection.execute(statement)
     except (OSError, sqlite3.Error) as error:
         remove(path)
         raise StartRefusedError(f"{path} cannot be created: {error}") from error

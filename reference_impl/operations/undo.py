@@ -1,0 +1,71 @@
+"""The way back in time: what takes each change back, kept for restores to a moment.
+
+Journal, audit trail, outbox and stored answers only grow and carry their time: going back cuts
+them off. What else is part of the book (accounts and people, rights and rules) changes in place;
+triggers keep the statement that takes each change back, under the number of its audit record. No
+trigger lies on the path of a transfer. A table that is in no list below is not touched: after a
+restore to a moment it is as in the backup that the restore began from.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+
+TRACKED = (
+    "accounts",
+    "credentials",
+    "grants",
+    "growth_in_force",
+    "growth_policies",
+    "password_history",
+    "totp",
+    "users",
+)
+"""Rows that change in place."""
+WITHOUT_INSERT = frozenset({"accounts"})
+"""Their rows carry the time they were made, and are cut off by it."""
+PREFIX = "undo_"
+
+
+def triggers(connection: sqlite3.Connection, tables: Iterable[str] = TRACKED) -> list[str]:
+    """Return the CREATE TRIGGER statements for the tables, from their columns."""
+    made: list[str] = []
+    for table in tables:
+        columns = connection.execute(f"PRAGMA table_info({table})").fetchall()
+        names = [column[1] for column in columns]
+        keys = [column[1] for column in sorted(columns, key=lambda one: one[5]) if column[5]]
+        where = " || ' AND ' || ".join(f"'{key} IS ' || quote(NEW.{key})" for key in keys)
+        sets = " || ', ' || ".join(f"'{name} = ' || quote(OLD.{name})" for name in names)
+        values = " || ', ' || ".join(f"quote(OLD.{name})" for name in names)
+        texts = {
+            "INSERT": f"'DELETE FROM {table} WHERE ' || {where}",
+            "UPDATE": f"'UPDATE {table} SET ' || {sets} || ' WHERE ' || {where}",
+            "DELETE": f"'INSERT INTO {table} ({', '.join(names)}) VALUES (' || {values} || ')'",
+        }
+        if table in WITHOUT_INSERT:
+            del texts["INSERT"]
+        made += [
+            f"CREATE TRIGGER {PREFIX}{table}_{event.lower()} AFTER {event} ON {table}\nBEGIN\n"
+            "  INSERT INTO undo_log (audit_seq, statement)\n"
+            f"    SELECT coalesce(max(seq), 0) + 1, {text} FROM audit;\nEND"
+            for event, text in texts.items()
+        ]
+    return made
+
+
+def forget(connection: sqlite3.Connection) -> None:
+    """Drop the way back to before now: after an erasure, a change of keys, a restore."""
+    connection.execute(
+        "UPDATE undo_state SET audit_seq = (SELECT coalesce(max(seq), 0) FROM audit)"
+    )
+    connection.execute("DELETE FROM undo_log")
+
+
+def prune(connection: sqlite3.Connection, rows_max: int) -> int:
+    """Drop the oldest statements beyond `rows_max`; return how many."""
+    row = connection.execute(
+        "SELECT audit_seq FROM undo_log ORDER BY seq DESC LIMIT 1 OFFSET ?", (rows_max,)
+    ).fetchone()
+    if row is None:
+        return 0
+    connection.execute("UPDATE undo_state SET audit_seq = max(audit_seq, ?)", (row[0],))
+    return connection.execute("DELETE FROM undo_log WHERE audit_seq <= ?", (row[0],)).rowcount
