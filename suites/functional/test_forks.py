@@ -179,6 +179,57 @@ def _of_a_type_that_does_not_fork(ctx: Context) -> Json:
 
 
 @check(
+    "functional/forks/ended-holds-are-past",
+    title="A hold that was settled or voided plays no part in a fork, before it or after it",
+    failure_title="An account that forks counts a hold that had ended",
+    severity=Severity.HIGH,
+    requirements=["SYS-GRO", "SYS-TXN", "E2E-GRO"],
+    operations=["forkAccount", "settleTransaction", "voidTransaction", "getAccount"],
+    modules=(Module.GROWTH,),
+    identities=("customer", "operator"),
+    defects=["void-after-fork-keeps-the-hold"],
+)
+@pytest.mark.parametrize("end", ["settled", "voided"])
+def check_ended_holds_are_past(ctx: Context, end: str) -> None:
+    """Whether amount and balances are those of an account that never had the hold.
+
+    Why: A fork reads ledger less holds; one that remembers ended holds forks too little, or leaves
+        the parent with money that it cannot use.
+    How: Place and end a hold on a ripe account; fork; place and end another one; compare amount,
+        ledger, holds and available with what the policy gives for what was left.
+    Fails when: The fork is refused, moves another amount, or a balance of the parent differs.
+    Remedy: Add up pending holds only, wherever they are read.
+    """
+    spare = 40
+    account = growing.ripe(ctx, extra=spare).account
+    _end_a_hold(ctx, account, end)
+    fresh = ctx.arrange.read(account)
+    decision = growing.judge(ctx, fresh)
+    if not decision.eligible:
+        ctx.undecided(f"the account is not what the policy asks for: {', '.join(decision.reasons)}")
+    reply = growing.fork(ctx, account)
+    ctx.equal(reply.body["event"]["amount"], decision.amount, f"A fork, a hold {end}", reply)
+    left = fresh["balances"]["ledger"] - decision.amount
+    whole = {"ledger": left, "holds": 0, "available": left - account["min_balance"]}
+    ctx.arrange.expect_balances(account, f"A parent whose hold was {end} before it forked", **whole)
+    ctx.arrange.deposit(account, spare)  # a policy may have left nothing to hold
+    left += spare - _end_a_hold(ctx, account, end)
+    whole = {"ledger": left, "holds": 0, "available": left - account["min_balance"]}
+    ctx.arrange.expect_balances(account, f"A parent whose hold was {end} after it forked", **whole)
+
+
+def _end_a_hold(ctx: Context, account: Json, end: str) -> int:
+    """Place a hold of some units and end it; return what has left the account."""
+    amount = 13
+    path = {"id": ctx.arrange.hold(account, amount)["id"]}
+    if end == "voided":
+        ctx.customer.call("voidTransaction", path=path, body={}, expect=200)
+        return 0
+    ctx.operator.call("settleTransaction", path=path, body={}, expect=200)
+    return amount
+
+
+@check(
     "functional/forks/only-active-accounts-fork",
     title="A suspended or closed account does not fork",
     failure_title="An account that is not active forks",

@@ -12,7 +12,7 @@ from certification.model import Severity
 from certification.retrying import REPLAYED, deposit_body, expect_entries, is_replay, new_key
 
 if TYPE_CHECKING:
-    from certification.context import Context
+    from certification.context import Actor, Context
     from certification.model import Json
     from certification.target.reply import Reply
 
@@ -25,40 +25,55 @@ BURST = 20
     failure_title="A request repeated with its key is executed again or answered otherwise",
     severity=Severity.CRITICAL,
     requirements=["SYS-TXN", "E2E-TXN", "E2E-ERR"],
-    operations=["createTransaction", "createAccount", "voidTransaction"],
-    defects=["key-is-forgotten", "replay-is-not-marked"],
+    operations=[
+        "createTransaction",
+        "createAccount",
+        "voidTransaction",
+        "settleTransaction",
+        "reverseTransaction",
+    ],
+    identities=("customer", "operator", "manager"),
+    defects=["key-is-forgotten", "replay-is-not-marked", "settle-keys-are-forgotten"],
 )
-@pytest.mark.parametrize("write", ["deposit", "account", "void"])
+@pytest.mark.parametrize("write", ["deposit", "account", "void", "settle", "reversal"])
 def check_repeat_has_one_effect(ctx: Context, write: str) -> None:
     """Ask for the same thing twice with one key.
 
     Why: A client whose connection breaks cannot know whether the money moved; it must be able to
     ask again without moving it twice.
-    How: Send a deposit, an account opening and a void twice each with one key and body; compare the
-    answers and count the entries.
+    How: Send a deposit, an account opening, a void, a settle and a reversal twice each with one key
+    and body; compare the answers and count the entries.
     Fails when: the second answer differs, is not marked as a replay, or there are two entries.
     Remedy: Store key, payload digest and answer in the transaction of the change, and answer from
     there when the key comes again.
     """
     account = ctx.arrange.account(funds=0 if write == "deposit" else 5_000)
-    key = new_key()
-    request: Json = {"body": {}, "key": key, "expect": 200}
-    if write == "deposit":
-        operation = "createTransaction"
-        request |= {"body": deposit_body(ctx, account, 4_321), "expect": 201}
-    elif write == "account":
-        operation = "createAccount"
-        body = {"type": "revenue", "currency": account["currency"], "name": ctx.name("repeat")}
-        request |= {"body": body, "expect": 201}
-    else:
-        operation = "voidTransaction"
-        request["path"] = {"id": ctx.arrange.hold(account, 700)["id"]}
-    first = ctx.customer.call(operation, **request)
+    actor, operation, request, entries = _write(ctx, account, write)
+    request["key"] = new_key()
+    first = actor.call(operation, **request)
     if write == "account":
         ctx.created("account", first.body["id"], ctx.customer.role)
-    second = ctx.customer.call(operation, **request)
+    second = actor.call(operation, **request)
     is_replay(ctx, first, second)
-    expect_entries(ctx, account, [4_321] if write == "deposit" else [5_000], first, second)
+    expect_entries(ctx, account, entries, first, second)
+
+
+def _write(ctx: Context, account: Json, write: str) -> tuple[Actor, str, Json, list[int]]:
+    """Return who asks for what, and the amounts of the account's entries after its one effect."""
+    if write == "deposit":
+        body = deposit_body(ctx, account, 4_321)
+        return ctx.customer, "createTransaction", {"body": body, "expect": 201}, [4_321]
+    if write == "account":
+        body = {"type": "revenue", "currency": account["currency"], "name": ctx.name("repeat")}
+        return ctx.customer, "createAccount", {"body": body, "expect": 201}, [5_000]
+    if write == "reversal":
+        path = {"id": ctx.arrange.deposit(account, 40)["id"]}
+        request: Json = {"path": path, "body": {"reason": "booked by mistake"}, "expect": 201}
+        return ctx.manager, "reverseTransaction", request, [5_000, 40, -40]
+    request = {"path": {"id": ctx.arrange.hold(account, 700)["id"]}, "body": {}, "expect": 200}
+    if write == "settle":
+        return ctx.operator, "settleTransaction", request, [5_000, -700]
+    return ctx.customer, "voidTransaction", request, [5_000]
 
 
 @check(

@@ -238,21 +238,29 @@ def check_reversal_restores_both_balances(ctx: Context, kind: str) -> None:
     failure_title="A transaction can be reversed twice",
     severity=Severity.HIGH,
     requirements=["SYS-TXN", "E2E-ERR"],
-    operations=["reverseTransaction"],
+    operations=["reverseTransaction", "updateAccount"],
     identities=("customer", "manager"),
-    defects=["refund-twice"],
+    defects=["refund-twice", "a-new-minimum-allows-a-second-refund"],
 )
-def check_second_reversal_refused(ctx: Context) -> None:
+@pytest.mark.parametrize("between", ["nothing", "a-new-name", "another-booking"])
+def check_second_reversal_refused(ctx: Context, between: str) -> None:
     """Whether the second reversal, under a key of its own, is refused and changes nothing.
 
     Why: Two refunds for one payment is the oldest double spend.
-    How: Reverse a withdrawal, then ask for it again.
+    How: Reverse a withdrawal, then ask for it again: at once, after the account was renamed, and
+        after another booking.
     Fails when: The second is not 409 already_reversed, or the balance moved.
     Remedy: Make the reversed transaction's id unique among reversals.
     """
     account = ctx.arrange.account(funds=1_000)
     original = ctx.arrange.transaction(ctx.arrange.withdrawal_body(account, 250))
     _reverse(ctx, original, expect=201)
+    if between == "a-new-name":
+        etag = ctx.arrange.read_reply(account).etag
+        request: Json = {"path": {"id": account["id"]}, "body": {"name": ctx.name("renamed")}}
+        ctx.customer.call("updateAccount", if_match=etag, expect=200, **request)
+    elif between == "another-booking":
+        ctx.arrange.transaction(ctx.arrange.withdrawal_body(account, 250))
     before = ctx.arrange.picture(account)
     _reverse(ctx, original, problem="already_reversed")
     ctx.arrange.expect_same(before, "A refused reversal changed the account")

@@ -33,9 +33,7 @@ WALKS = ("first", "second")
     ],
     veto=Veto.MONEY_NOT_CONSERVED,
     defects=[
-        "a-new-minimum-allows-a-second-refund",
         "busy-accounts-lose-a-unit",
-        "settle-keys-are-forgotten",
     ],
     budget_s=90,
 )
@@ -78,7 +76,7 @@ def check_money_follows_the_model(ctx: Context, walk: str) -> None:
     ],
     modules=(Module.CORE, Module.GROWTH),
     veto=Veto.MONEY_NOT_CONSERVED,
-    defects=["void-after-fork-keeps-the-hold"],
+    defects=["deposits-after-a-fork-lose-a-unit"],
     budget_s=90,
 )
 @pytest.mark.parametrize("walk", WALKS)
