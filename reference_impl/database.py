@@ -3,13 +3,15 @@
 import secrets
 import sqlite3
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from .config import CURRENCIES, StartRefusedError
 from .operations import undo
 
 APPLICATION_ID = 0x414C5553  # "ALUS", in the file's header
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Of the files schema*.sql as they stand; older ones lie frozen in operations/schemas."""
 SYSTEM_ACCOUNTS = ("external", "suspense", "fees", "tax")
 BUSY_TIMEOUT_MS = 2000
 """How long SQLite waits when a program outside this server holds the file."""
@@ -32,10 +34,8 @@ def create(path: Path) -> sqlite3.Connection:
     try:
         path.touch(mode=0o600)
         connection = connect(path)
-        texts = [part.read_text("utf-8") for part in _SCHEMA]
-        connection.executescript("\n".join(["BEGIN;", *texts]))
-        for statement in undo.triggers(connection):
-            connection.execute(statement)
+        connection.execute("BEGIN")
+        build(connection)
     except (OSError, sqlite3.Error) as error:
         remove(path)
         raise StartRefusedError(f"{path} cannot be created: {error}") from error
@@ -51,6 +51,25 @@ def create(path: Path) -> sqlite3.Connection:
     )
     connection.execute("COMMIT")
     return connection
+
+
+def build(connection: sqlite3.Connection) -> None:
+    """Make the tables, indexes and triggers of the present version."""
+    for part in _SCHEMA:
+        for statement in statements(part.read_text("utf-8")):
+            connection.execute(statement)
+    for statement in undo.triggers(connection):
+        connection.execute(statement)
+
+
+def statements(script: str) -> Iterator[str]:
+    """Split a script; unlike `executescript`, running them ends no transaction."""
+    text = ""
+    for line in script.splitlines(keepends=True):
+        text += line
+        if sqlite3.complete_statement(text):
+            yield text
+            text = ""
 
 
 def remove(path: Path) -> None:
@@ -84,8 +103,8 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     return connection
 
 
-def check(path: Path) -> None:
-    """Refuse a file that this program must not write to.
+def check(path: Path, *, any_version: bool = False) -> None:
+    """Refuse a file that this program must not write to; a migration takes older versions too.
 
     Raises StartRefusedError with one line: the file, what is wrong with it, and the way out.
     """
@@ -99,12 +118,12 @@ def check(path: Path) -> None:
                 f"{path}: not a SQLite database, or its header is damaged; restore a backup"
             )
     try:
-        _check_contents(path)
+        _check_contents(path, any_version)
     except sqlite3.Error as error:
         raise StartRefusedError(f"{path}: corrupt ({error}); restore a backup") from error
 
 
-def _check_contents(path: Path) -> None:
+def _check_contents(path: Path, any_version: bool) -> None:
     connection = sqlite3.connect(path)
     try:
         if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
@@ -112,11 +131,15 @@ def _check_contents(path: Path) -> None:
                 f"{path}: belongs to another program; name a database made by `init`"
             )
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version != SCHEMA_VERSION:
-            age = "a newer" if version > SCHEMA_VERSION else "an older"
+        if version > SCHEMA_VERSION or version < 1:
             raise StartRefusedError(
-                f"{path}: has schema {version} of {age} version, this program knows"
+                f"{path}: has schema {version} of a newer version, this program knows"
                 f" {SCHEMA_VERSION}; use the version that wrote it"
+            )
+        if version < SCHEMA_VERSION and not any_version:
+            raise StartRefusedError(
+                f"{path}: has schema {version} of an older version, this program works with"
+                f" {SCHEMA_VERSION}; run `python -m reference_impl migrate --database {path}`"
             )
         damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if damage != "ok":

@@ -244,7 +244,10 @@ def base_for(store: Store) -> str | None:
                 said = link.files.get(INDEX, {})
                 if not index.is_file() or index.stat().st_size != said.get("bytes"):
                     raise BackupRefusedError(f"{link.id}: {INDEX} is damaged")
-            if pages.sha256(store.folder / candidate.id / INDEX) == candidate.files[INDEX]["sha256"]:
+            if (
+                pages.sha256(store.folder / candidate.id / INDEX)
+                == candidate.files[INDEX]["sha256"]
+            ):
                 return candidate.id
         except (BackupRefusedError, OSError):
             continue

@@ -1,0 +1,218 @@
+"""Restoring: a book is put together and verified aside, and then takes the place of the live one.
+
+Taking the place is one commit: SQLite writes every page of the copy into the live file as a single
+transaction, inside the writer's turn, so each worker sees the book before it or after it. A restore
+is seen for ever: it opens a new epoch, and the first audit record of that names what was kept and
+what was abandoned. The abandoned state itself is backed up first.
+"""
+
+import json
+import re
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from reference_impl import audit, database, erasure, outbox, users, writer
+
+from . import migrations, moment, pages, store, undo, verify
+from .manifest import Manifest
+from .refused import BackupRefusedError
+from .store import Order, Store
+
+ACTION = "restoreBackup"
+EPOCH = re.compile(
+    r"(bak_[0-9a-f-]+) epoch (\d+) kept (\d+) ([0-9a-f]{64}) abandoned (\d+) ([0-9a-f]{64})\Z"
+)
+"""The object of the record that opens an epoch (audit_verify reads it too)."""
+LIVE_TABLES = ("maintenance", "backups", "login_failures", "leases")
+"""What tells how the deployment is run: a restore leaves it as it is now."""
+FLEETING = ("refresh_tokens", "mfa_challenges", "sessions")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """A restore that is asked for."""
+
+    backup_id: str
+    until_ms: int | None
+    session_id: str = ""
+    """The one session that goes on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """What a restore has led to."""
+
+    epoch: int
+    last_seq: int
+    audit_size: int
+    audit_root: str
+
+
+def source_of(kept: Store, wish: Wish, live_epoch: int, now_ms: int) -> str | None:
+    """Return the backup whose state is the first at or after the moment; None: the live book.
+
+    Only backups of the same epoch know what was true then. Raises BackupRefusedError.
+    """
+    named = kept.chain(wish.backup_id)[-1]
+    if wish.until_ms is None or wish.until_ms <= named.created_at:
+        return named.id
+    if wish.until_ms > now_ms:
+        raise BackupRefusedError("`until` lies in the future")
+    for later in kept.known():
+        same = later.type != "configuration" and later.epoch == named.epoch
+        if same and later.created_at >= wish.until_ms:
+            return later.id
+    if live_epoch == named.epoch:
+        return None
+    raise BackupRefusedError(f"no backup of epoch {named.epoch} reaches to `until`")
+
+
+def stage(kept: Store, wish: Wish, source: str, image: Path) -> Manifest:
+    """Put the book together at `image`, take it back to the moment, and verify it.
+
+    Raises BackupRefusedError naming the backup and what is wrong.
+    """
+    made = kept.compose(source, image)
+    if made.schema_version > database.SCHEMA_VERSION:
+        raise BackupRefusedError(
+            f"{source}: was made with schema {made.schema_version}, this program knows"
+            f" {database.SCHEMA_VERSION}"
+        )
+    with closing(pages.open_copy(image)) as copy:
+        if verify.audit_state(copy) != (made.audit_size, made.audit_root):
+            raise BackupRefusedError(f"{source}: its audit root is not the recorded one")
+        migrations.upgrade(copy)
+        if wish.until_ms is not None:
+            try:
+                moment.go_back(copy, wish.until_ms)
+            except BackupRefusedError as error:
+                raise BackupRefusedError(f"{source}: {error}") from None
+        found = verify.findings(copy)
+    if found:
+        raise BackupRefusedError(f"{source}: {found[0]}")
+    return made
+
+
+def install(
+    path: Path,
+    image: Path,
+    act: audit.Act,
+    wish: Wish,
+    *,
+    now_ms: Callable[[], int],
+    finish: Callable[[sqlite3.Connection, Restored], None],
+) -> Restored:
+    """Let a verified copy take the place of the live book.
+
+    `finish` writes what belongs to the same commit, and may raise to leave all as it was.
+    """
+    with Path(f"{path}.lock").open("ab") as gate, writer.locked(gate.fileno()):
+        with (
+            closing(database.connect(path)) as live,
+            closing(pages.open_copy(image)) as copy,
+        ):
+            abandoned = verify.audit_state(live)
+            epoch = int(database.meta(live, "epoch")) + 1
+            copy.execute("BEGIN")
+            outbox.begin(copy, now_ms(), "")
+            carry_over(live, copy, wish)
+            done = open_epoch(copy, act, wish, epoch=epoch, abandoned=abandoned, now_ms=now_ms())
+            finish(copy, done)
+            copy.execute("COMMIT")
+            copy.backup(live, pages=-1)
+            live.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return done
+
+
+def open_epoch(
+    copy: sqlite3.Connection,
+    act: audit.Act,
+    wish: Wish,
+    *,
+    epoch: int,
+    abandoned: tuple[int, str],
+    now_ms: int,
+) -> Restored:
+    """Number the epoch, and record what was kept and what was abandoned."""
+    size, root = verify.audit_state(copy)
+    target = (
+        f"{wish.backup_id} epoch {epoch} kept {size} {root} abandoned {abandoned[0]} {abandoned[1]}"
+    )
+    copy.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", (str(epoch),))
+    audit.append(copy, act, target=target, outcome="done", now_ms=now_ms)
+    undo.forget(copy)
+    size, root = verify.audit_state(copy)
+    last = copy.execute("SELECT coalesce(max(seq), 0) FROM transactions").fetchone()[0]
+    return Restored(epoch=epoch, last_seq=last, audit_size=size, audit_root=root)
+
+
+def carry_over(live: sqlite3.Connection, copy: sqlite3.Connection, wish: Wish) -> None:
+    """Keep what a restore must not turn back: sessions that ended, codes used, people erased."""
+    for table in FLEETING:
+        copy.execute(f"DELETE FROM {table}")  # noqa: S608 - own names
+    for table in LIVE_TABLES:
+        names = [row[1] for row in live.execute(f"PRAGMA table_info({table})")]
+        if not names:
+            continue
+        copy.execute(f"DELETE FROM {table}")  # noqa: S608 - own names
+        _copy_rows(live, copy, table, "1", ())
+    found = live.execute("SELECT user_id FROM sessions WHERE id = ?", (wish.session_id,))
+    row = found.fetchone()
+    if row and copy.execute("SELECT 1 FROM users WHERE id = ?", (row[0],)).fetchone():
+        _copy_rows(live, copy, "sessions", "id = ?", (wish.session_id,))
+        _copy_rows(live, copy, "refresh_tokens", "session_id = ?", (wish.session_id,))
+    for used in live.execute("SELECT user_id, secret, last_step FROM totp"):
+        copy.execute(
+            "UPDATE totp SET last_step = ?3 WHERE user_id = ?1 AND secret = ?2 AND last_step < ?3",
+            tuple(used),
+        )
+    built = [row[0] for row in live.execute("SELECT id FROM reports WHERE status = 'done'")]
+    copy.execute(
+        "DELETE FROM reports WHERE status = 'done' AND id NOT IN (SELECT value FROM json_each(?))",
+        (json.dumps(built),),
+    )
+    for gone in live.execute(
+        "SELECT id FROM users WHERE username LIKE ? || '-%'", (erasure.ERASED,)
+    ):
+        _erase_again(copy, gone["id"])
+
+
+def _copy_rows(
+    live: sqlite3.Connection,
+    copy: sqlite3.Connection,
+    table: str,
+    where: str,
+    values: tuple[str, ...],
+) -> None:
+    for row in live.execute(f"SELECT * FROM {table} WHERE {where}", values):  # noqa: S608 - own names
+        marks = ", ".join("?" * len(row))
+        copy.execute(f"INSERT INTO {table} VALUES ({marks})", tuple(row))  # noqa: S608 - own names
+
+
+def _erase_again(copy: sqlite3.Connection, user_id: str) -> None:
+    """Erase a person whose personal data came back with the restored state."""
+    name = f"{erasure.ERASED}-{user_id}"
+    row = copy.execute("SELECT username FROM users WHERE id = ?", (user_id,)).fetchone()
+    if row is None or row["username"] == name:
+        return
+    values = {"id": user_id, "name": name, "key": users.name_key(name), "erased": erasure.ERASED}
+    for statement in erasure.STATEMENTS:
+        copy.execute(statement, values)
+    erasure.forget(copy, list(erasure.stored_answers(copy, user_id)))
+
+
+def safety(kept: Store, backup_id: str, created_by: str, moment_ms: int) -> Manifest:
+    """Back up the state that a restore is about to abandon."""
+    return store.make(
+        kept,
+        Order(
+            id=backup_id,
+            type="incremental",
+            created_by=created_by,
+            moment_ms=moment_ms,
+            base_id=store.base_for(kept),
+        ),
+    )
