@@ -22,6 +22,7 @@ AREAS = {
 ACCOUNT_AREAS = {
     "entries": "transactions",
     "positions": "transactions",
+    "strategy": "transactions",
     "fork": "growth",
     "reinvest": "growth",
     "lineage": "growth",

@@ -71,7 +71,17 @@ OPERATIONS = {
     "listGrants",
 }
 """Final ones of the module operations; the others are drafts."""
-INTEGRATION = {"listEvents"}
+INTEGRATION = {
+    "listEvents",
+    "listIntegrations",
+    "probeIntegration",
+    "getStrategy",
+    "putStrategy",
+    "executeStrategy",
+    "getStrategyExecution",
+    "listStrategyResults",
+    "exchangeToken",
+}
 """The same of the module integration."""
 
 
