@@ -85,6 +85,19 @@ def rate(option: str, text: str) -> tuple[int, int]:
     return int(requests), int(seconds)
 
 
+def webhook_times(text: str) -> tuple[int, int, int]:
+    """Return the three times of `TIMEOUT/FIRST/MOST`, in milliseconds."""
+    parts = text.split("/")
+    if len(parts) == 3 and all(p.isascii() and p.isdigit() and 1 <= len(p) <= 8 for p in parts):
+        timeout, first, most = map(int, parts)
+        if timeout >= 1 and 1 <= first <= most:
+            return timeout, first, most
+    raise Refusal(
+        f"--webhook-timing {text}: give TIMEOUT/FIRST/MOST, three whole numbers of milliseconds"
+        " from 1, FIRST not above MOST, such as 10000/500/900000"
+    )
+
+
 def classes(text: str) -> str:
     """Return the named classes of characters; refuse a name that is none."""
     from .password_policy import COMPLEXITY
@@ -179,6 +192,27 @@ def retire(database: Path) -> None:
     metavar="BYTES",
     help="Free space of the database's disk below which the server is not ready.",
 )
+@click.option(
+    "--webhook-allow",
+    default="",
+    envvar="ALLUSE_WEBHOOK_ALLOW",
+    metavar="HOST[:PORT],...",
+    help="Internal or plain http hosts that webhooks may lead to.",
+)
+@click.option(
+    "--webhook-ca",
+    type=PEM,
+    envvar="ALLUSE_WEBHOOK_CA",
+    help="PEM file of authorities that webhook receivers may have besides the usual.",
+)
+@click.option(
+    "--webhook-timing",
+    default="10000/500/900000",
+    show_default=True,
+    envvar="ALLUSE_WEBHOOK_TIMING",
+    metavar="TIMEOUT/FIRST/MOST",
+    help="Milliseconds of an attempt, and of the first and the longest pause after a failure.",
+)
 @click.option("--allow-plain-http", is_flag=True, help="Serve without TLS beyond loopback.")
 @click.option("--die-with-parent", is_flag=True, help="Stop when the starting process is gone.")
 def serve(  # noqa: PLR0913 - one argument for each option
@@ -197,6 +231,9 @@ def serve(  # noqa: PLR0913 - one argument for each option
     metrics: bool,
     access_log: bool,
     disk_free_min: int,
+    webhook_allow: str,
+    webhook_ca: Path | None,
+    webhook_timing: str,
     allow_plain_http: bool,
     die_with_parent: bool,
 ) -> None:
@@ -210,6 +247,7 @@ def serve(  # noqa: PLR0913 - one argument for each option
             " put TLS in front of it or add --allow-plain-http"
         )
     requests, window_s = rate("--rate-limit", rate_limit)
+    timeout_ms, retry_ms, retry_max_ms = webhook_times(webhook_timing)
     logins, login_window_s = rate("--login-rate-limit", login_rate_limit)
     settings = Settings(
         database=database.absolute(),
@@ -228,6 +266,11 @@ def serve(  # noqa: PLR0913 - one argument for each option
         metrics=metrics,
         access_log=access_log,
         disk_free_min=disk_free_min,
+        webhook_allow=webhook_allow,
+        webhook_ca=str(webhook_ca.absolute()) if webhook_ca else "",
+        webhook_timeout_ms=timeout_ms,
+        webhook_retry_ms=retry_ms,
+        webhook_retry_max_ms=retry_max_ms,
     )
     try:
         code = serving.serve(settings, die_with_parent=die_with_parent)

@@ -52,6 +52,7 @@ from . import (
 )
 from .analytics import resources as analytics
 from .clock import Clock, SystemClock
+from .delivery import dispatcher, webhooks
 from .dashboards import resources as dashboards
 from .growth import resources as growth
 from .integration import breakers, outbound, registry
@@ -109,11 +110,12 @@ def create_app(settings: config.Settings | None = None, clock: Clock | None = No
     app.register_error_handler(Exception, on_defect)
     for part in PARTS:
         app.register_blueprint(part.blueprint)
-    for blueprint in (analytics.blueprint, *growth.BLUEPRINTS):
+    for blueprint in (analytics.blueprint, *growth.BLUEPRINTS, webhooks.blueprint):
         app.register_blueprint(blueprint)
     reports_builder.install(app)
     jobs = app.extensions["alluse.background"] = background.Background(shared)
     housekeeping.install(jobs, shared)
+    dispatcher.install(jobs, shared)
     app.wsgi_app = front.in_turns(app.wsgi_app)  # type: ignore[assignment,method-assign]  # as Flask says
     observe(app, shared)
     jobs.start_in_server()

@@ -8,6 +8,7 @@ from typing import Any
 import flask
 
 from . import __version__, config, events, health, metrics_scrape, totp, tracing, web
+from .delivery import webhooks
 from .growth import policies
 
 blueprint = flask.Blueprint("capability", __name__)
@@ -33,10 +34,6 @@ NOT_BUILT = (
 NOT_INTEGRATED = (
     "listIntegrations",
     "probeIntegration",
-    "createWebhook",
-    "listWebhooks",
-    "getWebhook",
-    "deleteWebhook",
     "getStrategy",
     "putStrategy",
     "executeStrategy",
@@ -128,6 +125,7 @@ def document(shared: web.Services) -> dict[str, Any]:
             "checkpoint_key": shared.signer.public_key,
         },
         "events": events.declared(),
+        "webhooks": webhooks.declared(settings),
         "observability": observability(settings),
         "components": [
             {"name": name, "health": check} for name, check in health.COMPONENTS.items()

@@ -46,6 +46,7 @@ EVENTS_RETENTION_S = 7 * 24 * 3600
 """An event is kept for so long, whoever has fetched it or not."""
 EVENTS_KEPT_MAX = 5_000_000
 """So many events are kept at most; both are part of the trigger outbox_fold in the schema."""
+WEBHOOKS_MAX = 32
 OUTBOX_BACKLOG_MAX = 10_000
 """With more events waiting for a consumer the health check warns."""
 DISK_FREE_MIN_BYTES = 64 * 1024 * 1024
@@ -100,6 +101,20 @@ class Settings:
     """So long an open breaker lets nothing out."""
     breaker_trials: int = 2
     """So many calls try at a time when that is over; so many successes close it."""
+    webhook_allow: str = ""
+    """Hosts, or host:port, separated by commas, that webhooks may lead to although they are
+    internal or plain http."""
+    webhook_ca: str = ""
+    """PEM file of authorities that receivers of webhooks may be certified by, besides the usual."""
+    webhook_timeout_ms: int = 10_000
+    """An attempt, from resolving the name to the status of the answer."""
+    webhook_retry_ms: int = 500
+    """The first pause after a failure at most; it doubles with each further one."""
+    webhook_retry_max_ms: int = 900_000
+    webhook_attempts: int = 12
+    """After so many an event is given up that the receiver does not take while it takes others."""
+    webhook_overlap_s: int = 86_400
+    """So long the secret before a rotation signs as well."""
     disk_free_min: int = DISK_FREE_MIN_BYTES
     """Bytes that must be free for readiness; below four times as many it warns."""
     drain_s: float = 0.1

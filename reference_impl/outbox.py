@@ -93,6 +93,11 @@ def source(public_key: str) -> str:
     return f"urn:alluse:deployment:{hashlib.sha256(public_key.encode()).hexdigest()[:32]}"
 
 
+def event_id(row: Any) -> str:
+    """Return the id of an event."""
+    return f"evt_{row['seq']}_{row['salt'] & _64_BITS:016x}"
+
+
 def document(row: Any, origin: str) -> dict[str, Any]:
     """Return a row as a CloudEvent 1.0 in structured form."""
     data = json.loads(row["data"])
@@ -103,7 +108,7 @@ def document(row: Any, origin: str) -> dict[str, Any]:
     data["account_ids"] = account_ids(data)
     event = {
         "specversion": SPECVERSION,
-        "id": f"evt_{row['seq']}_{row['salt'] & _64_BITS:016x}",
+        "id": event_id(row),
         "source": origin,
         "type": row["type"],
         "subject": row["subject"],

@@ -38,6 +38,8 @@ PLACES = (
     Place(table="users", column="legal_name", key="seq"),
     Place(table="accounts", column="external_ref", key="seq"),
     Place(table="totp", column="secret", key="user_id"),
+    Place(table="webhooks", column="secret", key="seq"),
+    Place(table="webhooks", column="old_secret", key="seq"),
     Place(
         table="idempotency",
         column="body",

@@ -132,6 +132,8 @@ class Call:
     """Type of a 2xx answer, as msgspec decodes it; None: the body is not looked at."""
     body: Any = None
     """Sent as JSON."""
+    media_type: str = "application/json"
+    """Of the body."""
     form: Mapping[str, str] | None = None
     """Sent as a form instead."""
     key: str | None = None
@@ -142,11 +144,14 @@ class Call:
     """Send no token."""
     read: bool = False
     """A POST that changes nothing."""
+    once: bool = False
+    """Send it once: whoever calls comes back to it later."""
 
     @property
     def repeatable(self) -> bool:
-        """Whether sending it twice has one effect."""
-        return self.read or self.method in {"GET", "HEAD"} or self.key is not None
+        """Whether it may be sent again here: that has one effect, and is wished."""
+        harmless = self.read or self.method in {"GET", "HEAD"} or self.key is not None
+        return harmless and not self.once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,7 +313,7 @@ class Outbound:
             headers.append(("Content-Type", "application/x-www-form-urlencoded"))
             body = urlencode(call.form).encode("ascii")
         elif call.body is not None:
-            headers.append(("Content-Type", "application/json"))
+            headers.append(("Content-Type", call.media_type))
             body = msgspec.json.encode(call.body)
         return wire.Sent(method=call.method, target=call.target, headers=tuple(headers), body=body)
 
