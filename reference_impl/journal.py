@@ -255,8 +255,13 @@ def expire_due(connection: sqlite3.Connection, bucket_id: int, now_ms: int) -> i
 
 
 def has_open_holds(connection: sqlite3.Connection, account_id: str, now_ms: int) -> bool:
-    """Tell whether a hold could still move money out of or into an account."""
-    return any(
+    """Tell whether a hold, or an order, could still move money out of or into an account."""
+    ordered = connection.execute(
+        "SELECT 1 FROM orders WHERE account_id = ?"
+        " AND status IN ('pending', 'open', 'partially_filled') LIMIT 1",
+        (account_id,),
+    ).fetchone()
+    return ordered is not None or any(
         connection.execute(
             f"SELECT 1 FROM holds h JOIN buckets b ON b.id = h.{column}"  # noqa: S608 - two constants
             " WHERE b.account_id = ? AND h.closed = 0"

@@ -109,7 +109,7 @@ CREATE TABLE transactions (
   kind            TEXT    NOT NULL CHECK (kind IN (
                     'deposit', 'withdrawal', 'transfer', 'premium', 'assignment', 'fee', 'tax',
                     'interest', 'adjustment', 'reversal',
-                    'opening', 'fork', 'merge', 'reinvest', 'sweep')),
+                    'opening', 'fork', 'merge', 'reinvest', 'sweep', 'trade')),
   amount          INTEGER NOT NULL CHECK (amount > 0),
   currency        TEXT    NOT NULL,
   from_account_id TEXT REFERENCES accounts (id),

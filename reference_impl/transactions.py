@@ -19,6 +19,7 @@ KINDS = (
     "merge",
     "reinvest",
     "sweep",
+    "trade",
 )
 STATUSES = ("posted", "pending", "settled", "voided", "expired", "reversed")
 BUCKETS = ("cash", "tax_reserve", "position:contracts", "position:leaps", "position:shares")

@@ -25,7 +25,7 @@ FLOW, GAIN, FEE = "flow", "gain", "fee"
 CLASSES = {
     "deposit": FLOW, "withdrawal": FLOW, "transfer": FLOW, "adjustment": FLOW, "opening": FLOW,
     "fork": FLOW, "merge": FLOW, "reinvest": FLOW, "sweep": FLOW,
-    "premium": GAIN, "interest": GAIN, "assignment": GAIN, "fee": FEE, "tax": FEE,
+    "premium": GAIN, "interest": GAIN, "assignment": GAIN, "trade": GAIN, "fee": FEE, "tax": FEE,
 }
 # fmt: on
 """What the movement of a kind counts as; a reversal counts as what it reverses."""

@@ -22,6 +22,7 @@ CLASSES: Mapping[str, str] = {
     "premium": GAIN,
     "interest": GAIN,
     "assignment": GAIN,
+    "trade": GAIN,
     "fee": FEE,
     "tax": FEE,
 }

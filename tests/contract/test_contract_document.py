@@ -73,6 +73,11 @@ OPERATIONS = {
 """Final ones of the module operations; the others are drafts."""
 INTEGRATION = {
     "listEvents",
+    "createWebhook",
+    "listWebhooks",
+    "getWebhook",
+    "deleteWebhook",
+    "rotateWebhookSecret",
     "listIntegrations",
     "probeIntegration",
     "getStrategy",
@@ -81,6 +86,14 @@ INTEGRATION = {
     "getStrategyExecution",
     "listStrategyResults",
     "exchangeToken",
+    "createOrder",
+    "listOrders",
+    "getOrder",
+    "cancelOrder",
+    "receiveMarketCallback",
+    "listPositions",
+    "createReconciliation",
+    "getReconciliation",
 }
 """The same of the module integration."""
 
