@@ -103,12 +103,27 @@ class Pool:
         return str(made["id"])
 
     def _grant(self) -> str:
-        body = {
-            "principal_id": self.somebody(),
-            "scope": "accounts:read",
-            "object_id": self.account(),
-        }
+        body = self.ordinary("createGrant")
         return str(self.ctx.customer.call("createGrant", body=body, expect=201).body["id"])
+
+    def ordinary(self, operation: str) -> Json | None:
+        """Return a body that any deployment takes, of an operation whose generated ones depend.
+
+        Most generated bodies of these ask for what only some roles may, or for instants that may
+        have passed; whether any succeeds must not hang on what was drawn.
+        """
+        if operation == "updateAccount":
+            return {"name": self.ctx.name("fuzzed")}
+        if operation == "createGrant":
+            mine = {"scope": "accounts:read", "object_id": self.account()}
+            return {"principal_id": self.somebody(), **mine}
+        if operation not in {"createTransaction", "createTransactionBatch"}:
+            return None
+        amount = self.ctx.arrange.money(AMOUNT_MAX)
+        deposit: Json = {"kind": "deposit", "amount": amount, "to_account_id": self.account()}
+        if operation == "createTransaction":
+            return deposit
+        return {"items": [deposit]}
 
     def somebody(self) -> str:
         """Return a user who sees every account anyway, so that a grant opens nothing to anybody."""

@@ -86,6 +86,12 @@ class Probe:
                 on=[reply],
             )
 
+    def ordinary(self) -> None:
+        """Send the ordinary body, where there is one: an operation must not fail by the draw."""
+        body = self.pool.ordinary(self.operation.id)
+        if body is not None:
+            self.valid(Generated(path={}, query={}, body=body))
+
     def plainly_forbidden(self) -> None:
         """Send a valid body with a member too many, then with each of its members null.
 
@@ -234,9 +240,8 @@ def fuzz(ctx: Context, operation_id: str) -> Tally:
         probe.requests_left = share = budget // 3 if valid else budget - budget // 3
         drawn = f"{ctx.seed}:{operation_id}:{valid}"
         act = probe.valid if valid else probe.invalid
-        if not valid:
-            with suppress(Stop):
-                probe.plainly_forbidden()
+        with suppress(Stop):
+            probe.ordinary() if valid else probe.plainly_forbidden()
         _generated(probe, place, (valid, share if valid else 3 * share, drawn), act)
     if not probe.tally.succeeded:
         answers = ", ".join(f"{code} {n}x" for code, n in sorted(probe.tally.refused.items()))
