@@ -7,6 +7,7 @@ import click
 
 from . import __version__, audit_cli, retention_cli
 from .config import DISK_FREE_MIN_BYTES, PASSWORD_LENGTH_MIN, Settings, StartRefusedError
+from .dashboards import cli as dashboards_cli
 
 PEM = click.Path(path_type=Path)
 
@@ -24,6 +25,7 @@ def main() -> None:
 
 
 main.add_command(audit_cli.group)
+main.add_command(dashboards_cli.command)
 main.add_command(retention_cli.group)
 
 

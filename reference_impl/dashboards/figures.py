@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .expressions import Sample, Vector
-from .panels import Kind, Page, Panel, Query
+from .panels import Kind, Page, Panel, Query, Unit
 
 LINES_MAX = 8
 """More lines than this in one chart cannot be told apart; the largest are shown."""
@@ -23,15 +23,30 @@ def document(page: Page, samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def shown(panel: Panel, samples: Sequence[Sample]) -> dict[str, Any]:
-    """Return the series of a panel; where there are too many, how many are left out."""
+    """Return the series of a panel, the names of those at zero, and how many are left out.
+
+    Series by label that are zero throughout are only named, beside one that is not.
+    """
     history = samples if panel.kind is Kind.LINE else samples[-2:]
     found = [one for query in panel.queries for one in series(query, history)]
+    if panel.kind is not Kind.LINE:
+        found = [{**one, "values": one["values"][-1:]} for one in found]
+    idle = [] if panel.unit in _ALWAYS or panel.kind is Kind.FIGURE else at_zero(panel, found)
+    found = [one for one in found if one["name"] not in idle]
     limit = LINES_MAX if panel.kind is Kind.LINE else RANKS_MAX
     if panel.kind is Kind.RANK or len(found) > limit:
         found.sort(key=lambda one: (-(one["values"][-1] or 0), one["name"]))
-    if panel.kind is not Kind.LINE:
-        found = [{**one, "values": one["values"][-1:]} for one in found]
-    return {"series": found[:limit], "left_out": max(len(found) - limit, 0)}
+    return {"series": found[:limit], "left_out": max(len(found) - limit, 0), "at_zero": idle}
+
+
+_ALWAYS = frozenset({Unit.RATIO, Unit.SECONDS, Unit.BYTES, Unit.CORES})
+
+
+def at_zero(panel: Panel, found: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the names of the series that are zero throughout; none if all are."""
+    fixed = {query.name for query in panel.queries}
+    idle = [one["name"] for one in found if one["name"] not in fixed and not any(one["values"])]
+    return idle if len(idle) < len(found) else []
 
 
 def series(query: Query, samples: Sequence[Sample]) -> list[dict[str, Any]]:

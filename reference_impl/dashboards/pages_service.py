@@ -31,8 +31,7 @@ HEALTH = Table(
     columns=(
         Column(path="name", title="Check"),
         Column(path="status", title="Status"),
-        Column(path="observedValue", title="Value"),
-        Column(path="observedUnit", title="Unit"),
+        Column(path="observedValue", title="Value", form="observed"),
         Column(path="output", title="Finding"),
         Column(path="time", title="Checked", form="time"),
     ),
@@ -136,7 +135,8 @@ OPERATIONAL = Page(
                 Query(show=Now(Sum(series=metrics.ACTIVE.name)), name="requests in work"),
                 Query(show=Now(Sum(series=metrics.QUEUE.name)), name="writes waiting"),
             ),
-            about="A queue that does not empty means that commits are slower than writes come.",
+            about="A queue that does not empty means that commits are slower than writes come."
+            " The last point counts the request for this page.",
         ),
         Panel(
             id="events_kept",
@@ -269,6 +269,7 @@ PERFORMANCE = Page(
             kind=Kind.RANK,
             unit=Unit.PER_SECOND,
             queries=(Query(show=Rate(requests("method", "route"))),),
+            about="The route none is a path that leads nowhere.",
         ),
         Panel(
             id="slowest",

@@ -75,7 +75,7 @@ class Column:
     """Members from the row on, separated by dots."""
     title: str
     form: str = "text"
-    """text, time, money or milliseconds."""
+    """text, time, money, milliseconds, or observed (a value of a health check)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,8 +90,17 @@ def cell(row: dict[str, Any], column: Column) -> str:
         return ""
     if column.form == "money":
         return money(value, holder.get("currency"))
+    if column.form == "observed":
+        return observed(value, holder.get("observedUnit", ""))
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return text if len(text) <= TEXT_MAX else f"{text[: TEXT_MAX - 1]}…"
+
+
+def observed(value: Any, unit: str) -> str:
+    """Return what a health check measured; bytes as GiB."""
+    if unit == "By" and isinstance(value, int | float):
+        return f"{value / 2**30:,.1f} GiB"
+    return f"{value} {unit}".strip()
 
 
 def money(value: Any, currency: Any) -> str:

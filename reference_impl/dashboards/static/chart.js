@@ -4,7 +4,7 @@
 import { AXES, BASES, clock, written } from "./values.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const EDGE = { left: 62, right: 10, top: 18, bottom: 22 };
+const EDGE = { left: 62, right: 10, top: 24, bottom: 22 };
 const HEIGHT = 208;
 
 export function element(name, attributes = {}, ...children) {
@@ -49,7 +49,7 @@ export function summary(series, unit) {
 }
 
 export function chart(holder, spec) {
-  // spec: title, unit, limit (or null), times, from, series [{name, values}], leftOut
+  // spec: title, unit, limit (or null), times, from, series [{name, values}], leftOut, atZero
   let drawn = holder.querySelector(".chart");
   if (!drawn) {
     drawn = element("div", { class: "chart", tabindex: "0", role: "group" });
@@ -70,7 +70,8 @@ function scales(drawn) {
   const width = Math.max(drawn.clientWidth, 240);
   const known = series.flatMap((one) => one.values).filter((value) => value !== null);
   const highest = Math.max(0, ...known);
-  const reach = limit !== null && highest >= limit * 0.4 ? Math.max(highest, limit * 1.1) : highest;
+  const near = limit !== null && (highest === 0 || highest >= limit * 0.4);
+  const reach = near ? Math.max(highest, limit * 1.1) : highest;
   const ticks = steps(reach > 0 ? reach : 1, BASES[unit]);
   const to = times.at(-1);
   const x = (at) => EDGE.left + ((at - from) / (to - from || 1)) * (width - EDGE.left - EDGE.right);
@@ -102,9 +103,11 @@ function paint(drawn) {
   }
   if (limit !== null && limit <= ticks.at(-1)) {
     svg.append(element("line", { class: "limit", x1: EDGE.left, x2: width - EDGE.right, y1: y(limit), y2: y(limit) }));
-    svg.append(element("text", { class: "limit-name", x: width - EDGE.right, y: y(limit) - 4, "text-anchor": "end" }, `limit ${written(limit, unit)}`));
   }
   series.forEach((one, index) => svg.append(trace(one.values, times, index, x, y)));
+  if (limit !== null && limit <= ticks.at(-1)) {
+    svg.append(element("text", { class: "limit-name", x: width - EDGE.right, y: y(limit) - 4, "text-anchor": "end" }, `limit ${written(limit, unit)}`));
+  }
   drawn.scale = scale;
   drawn.querySelector(".plot").replaceChildren(svg);
   if (drawn.at !== undefined) point(drawn, Math.min(drawn.at, times.length - 1));
@@ -167,7 +170,15 @@ function listen(drawn) {
   new ResizeObserver(() => drawn.spec && paint(drawn)).observe(drawn);
 }
 
-function legendRows({ series, unit, title, leftOut }) {
+function remarks({ leftOut, atZero }) {
+  const found = [];
+  if (leftOut) found.push(`${leftOut} smaller not shown.`);
+  if (atZero.length) found.push(`At zero: ${atZero.join(", ")}.`);
+  return found.join(" ");
+}
+
+function legendRows(spec) {
+  const { series, unit, title } = spec;
   const heads = ["Series", "Now", "Lowest", "Highest"].map((name, n) =>
     element("th", { scope: "col", ...(n ? { class: "number" } : {}) }, name));
   const rows = series.map((one, index) => {
@@ -177,14 +188,12 @@ function legendRows({ series, unit, title, leftOut }) {
     const cells = [now, low, high].map((value) => element("td", { class: "number" }, value));
     return element("tr", {}, element("td", {}, swatch, one.name || title), ...cells);
   });
-  if (leftOut) {
-    rows.push(element("tr", {}, element("td", { colspan: "4" }, `${leftOut} smaller ones are not shown.`)));
-  }
+  if (remarks(spec)) rows.push(element("tr", {}, element("td", { colspan: "4", class: "remark" }, remarks(spec))));
   return [element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...rows)];
 }
 
 export function ranking(holder, spec) {
-  // spec: unit, series [{name, values}], leftOut, exponents
+  // spec: unit, series [{name, values}], leftOut, atZero, exponents
   const highest = Math.max(...spec.series.map((one) => one.values.at(-1) ?? 0), 0);
   const rows = spec.series.map((one) => {
     const value = one.values.at(-1);
@@ -192,11 +201,9 @@ export function ranking(holder, spec) {
     const bar = element("svg", { class: "bar", viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true" },
       element("rect", { class: "rest", width: 100, height: 6 }), element("rect", { width: share, height: 6 }));
     return element("tr", {},
-      element("td", {}, one.name, bar),
+      element("td", {}, one.name, ...(spec.unit === "money" ? [] : [bar])),
       element("td", { class: "number" }, written(value, spec.unit, one.name, spec.exponents)));
   });
-  if (spec.leftOut) {
-    rows.push(element("tr", {}, element("td", { colspan: "2" }, `${spec.leftOut} smaller ones are not shown.`)));
-  }
+  if (remarks(spec)) rows.push(element("tr", {}, element("td", { colspan: "2", class: "remark" }, remarks(spec))));
   holder.replaceChildren(element("table", {}, element("tbody", {}, ...rows)));
 }

@@ -66,14 +66,14 @@ function figure(panel, { series }) {
   panel.querySelector(".verdict").textContent = verdict;
 }
 
-function drawing(panel, { series, left_out: leftOut }, figures) {
+function drawing(panel, { series, left_out: leftOut, at_zero: atZero }, figures) {
   const holder = panel.querySelector(".drawing");
   if (!series.length) {
     holder.replaceChildren(element("p", { class: "state" }, "Nothing measured yet."));
     return;
   }
   const { unit, kind, limit } = panel.dataset;
-  const spec = { title: panel.querySelector("h2").textContent, unit, series, leftOut };
+  const spec = { title: panel.querySelector("h2").textContent, unit, series, leftOut, atZero };
   if (kind === "rank") {
     ranking(holder, { ...spec, exponents: figures.exponents });
     return;

@@ -39,7 +39,7 @@ const UNITS = {
   per_second: (value) => `${scaled(value, 1000, ["", "k", "M"])}/s`,
   count: (value) =>
     Number.isInteger(value) ? value.toLocaleString("en") : number(value),
-  cores: (value) => number(value),
+  cores: (value) => `${number(value)} ${value === 1 ? "core" : "cores"}`,
   minor_units: (value) => `${scaled(value, 1000, ["", "k", "M", "G"])}/s`,
   yes: (value) => (value >= 1 ? "yes" : "no"),
 };
@@ -78,5 +78,5 @@ export const clock = (atSeconds, withSeconds = true) =>
 
 export function moment(text) {
   const at = new Date(text);
-  return Number.isNaN(at.getTime()) ? text : at.toLocaleString("en-GB");
+  return Number.isNaN(at.getTime()) ? text : at.toLocaleString("sv-SE");
 }
