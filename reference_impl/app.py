@@ -57,6 +57,7 @@ from .dashboards import resources as dashboards
 from .growth import resources as growth
 from .integration import breakers, outbound, registry
 from .operations import gate, maintenance
+from .operations import resources as backups
 from .problems import Problem
 
 PARTS = (
@@ -110,7 +111,7 @@ def create_app(settings: config.Settings | None = None, clock: Clock | None = No
     app.register_error_handler(Exception, on_defect)
     for part in PARTS:
         app.register_blueprint(part.blueprint)
-    for blueprint in (analytics.blueprint, *growth.BLUEPRINTS, webhooks.blueprint):
+    for blueprint in (analytics.blueprint, backups.blueprint, *growth.BLUEPRINTS, webhooks.blueprint):
         app.register_blueprint(blueprint)
     reports_builder.install(app)
     jobs = app.extensions["alluse.background"] = background.Background(shared)

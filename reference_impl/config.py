@@ -64,11 +64,19 @@ class Settings:
     """What an operator chooses; every field travels to the workers as ALLUSE_<FIELD>."""
 
     database: Path
+    """The book: a file made by `init`; its keys lie beside it."""
     host: str = "127.0.0.1"
+    """Address to listen on."""
     port: int = 0
+    """Port to listen on; 0: a free one."""
     workers: int = 2
+    """Processes that answer requests."""
     threads: int = 32
+    """Requests that one process works on at a time."""
     log_level: str = "warning"
+    """The least important lines that are written."""
+    allow_plain_http: bool = False
+    """Serve without TLS beyond loopback, because something in front of it speaks TLS."""
     queue_size: int = 512
     """Writes that may wait in one process; the next one is answered 503 `busy`."""
     write_wait_s: float = 5.0
@@ -80,6 +88,7 @@ class Settings:
     certificate: str = ""
     """PEM file of the TLS certificate and its chain; empty: plain HTTP."""
     private_key: str = ""
+    """PEM file of the certificate's key, without a passphrase."""
     rate_requests: int = 100_000
     rate_window_s: int = 10
     """So many requests of one principal in a window."""

@@ -1,0 +1,265 @@
+"""Configuration: a TOML file, the environment and the command line, checked before anything starts.
+
+What is given on the command line goes before a variable ALLUSE_<KEY>, that before the file, that
+before the default. The keys, their types, defaults and meaning are those of `config.Settings`, and
+the reference is made of it. A secret is never a setting: it lies in a file or a variable that a
+setting or an option names.
+"""
+
+import ast
+import difflib
+import functools
+import inspect
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+
+from reference_impl.config import ENVIRONMENT_PREFIX, Settings, StartRefusedError
+
+CONFIG = "ALLUSE_CONFIG"
+"""Names the file, where the command line does not."""
+BOUNDS: Mapping[str, tuple[float, float]] = {
+    "port": (0, 65_535),
+    "workers": (1, 64),
+    "threads": (1, 512),
+    "queue_size": (1, 100_000),
+    "write_wait_s": (0.1, 60),
+    "password_wait_s": (0.1, 60),
+    "rate_requests": (1, 1_000_000_000),
+    "rate_window_s": (1, 86_400),
+    "login_requests": (1, 1_000_000_000),
+    "login_window_s": (1, 86_400),
+    "drain_s": (0, 20),
+}
+"""Least and most; a number without an entry is at least 0."""
+MOST = 2**53
+CHOICES: Mapping[str, tuple[str, ...]] = {"log_level": ("debug", "info", "warning", "error")}
+FILES = ("certificate", "private_key", "webhook_ca")
+"""Settings that name a file, which must be there."""
+SECRET_WORDS = ("password", "secret", "token", "credential")
+TRUTHS = {"true": True, "1": True, "yes": True, "on": True}
+TRUTHS |= {"false": False, "0": False, "no": False, "off": False}
+KINDS = {Path: "path", str: "text", int: "whole number", float: "number", bool: "true or false"}
+
+
+class ConfigurationRefusedError(StartRefusedError):
+    """What is wrong with a configuration: a line for each key."""
+
+
+def kinds() -> dict[str, type]:
+    """Return the type of each key."""
+    return {field.name: field.type for field in fields(Settings)}  # type: ignore[misc]  # no strings: config.py evaluates its annotations
+
+
+def gather(
+    path: Path | None, environment: Mapping[str, str], given: Mapping[str, Any]
+) -> tuple[Settings, list[str]]:
+    """Return the settings, and where each key that is not a default came from (`key: origin`).
+
+    Raises ConfigurationRefusedError with a line for everything that is wrong: the origin, the key,
+    the value and the way out.
+    """
+    found: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    wrong: list[str] = []
+    for origin, values in (
+        *_of_file(path, wrong),
+        *_of_environment(environment, wrong),
+        ("the command line", given),
+    ):
+        for key, value in values.items():
+            found[key], origins[key] = value, origin
+    wrong += [
+        f"{origins[key]}: {key}: {reason}"
+        for key, value in found.items()
+        if (reason := refusal(key, value))
+    ]
+    if "database" not in found:
+        wrong.append("database: is not set; give --database PATH, ALLUSE_DATABASE or the file's")
+    if not wrong:
+        wrong += together(found)
+    if wrong:
+        raise ConfigurationRefusedError("\n".join(wrong))
+    converted = {key: kinds()[key](value) for key, value in found.items()}
+    converted["database"] = converted["database"].absolute()
+    for key in (*FILES, "backup_folder"):
+        if converted.get(key):
+            converted[key] = str(Path(converted[key]).absolute())
+    return Settings(**converted), [f"{key}: {origins[key]}" for key in sorted(origins)]
+
+
+def _of_file(path: Path | None, wrong: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    if path is None:
+        return
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        wrong.append(f"{path}: {error.strerror}; name a file that can be read")
+        return
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        wrong.append(f"{path}: is not TOML ({error}); `config reference` shows one")
+        return
+    known: dict[str, Any] = {}
+    for key, value in document.items():
+        if key in kinds():
+            known[key] = value
+        else:
+            wrong.append(f"{path}: {unknown(key)}")
+    yield str(path), known
+
+
+def _of_environment(
+    environment: Mapping[str, str], wrong: list[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Read ALLUSE_<KEY>; a name that is nearly one is refused, others are somebody else's."""
+    for name, text in environment.items():
+        if not name.startswith(ENVIRONMENT_PREFIX):
+            continue
+        key = name.removeprefix(ENVIRONMENT_PREFIX).lower()
+        if key in kinds():
+            yield name, {key: _read(kinds()[key], text)}
+        elif near := difflib.get_close_matches(key, kinds(), 1, 0.85):
+            wrong.append(f"{name}: there is no such setting; did you mean {variable(near[0])}?")
+
+
+def _read(kind: type, text: str) -> Any:
+    """Return the value of a variable, or its text where it is none: `refusal` then says so."""
+    if kind is bool:
+        return TRUTHS.get(text.strip().lower(), text)
+    if kind in {int, float}:
+        try:
+            return kind(text)
+        except ValueError:
+            return text
+    return text
+
+
+def variable(key: str) -> str:
+    """Return the name of a key in the environment."""
+    return f"{ENVIRONMENT_PREFIX}{key.upper()}"
+
+
+def unknown(key: str) -> str:
+    """Say that there is no such key, and what was meant."""
+    if near := difflib.get_close_matches(key, kinds(), 1, 0.6):
+        return f"{key}: there is no such key; did you mean {near[0]}?"
+    if any(word in key.lower() for word in SECRET_WORDS):
+        return f"{key}: there is no such key; a secret is never a setting, but named by one"
+    return f"{key}: there is no such key; `config reference` lists them"
+
+
+def refusal(key: str, value: Any) -> str | None:
+    """Return what is wrong with a value and the way out, None if it may stand."""
+    kind = kinds()[key]
+    right = isinstance(value, (str, Path)) if kind in {str, Path} else type(value) is kind
+    if kind is float and type(value) is int:
+        right = True
+    if not right:
+        return f"{value!r} is no {KINDS[kind]}; {advice(key)}"
+    if kind in {int, float}:
+        least, most = bounds(key)
+        if not least <= value <= most:
+            return f"{value} is out of range; {advice(key)}"
+    if key in CHOICES and value not in CHOICES[key]:
+        return f"{value!r} is none of them; {advice(key)}"
+    if kind in {str, Path} and any(ord(one) < 32 for one in str(value)):
+        return f"{value!r} has control characters; leave them out"
+    if key in FILES and value and not Path(value).is_file():
+        return f"{value}: there is no such file; name one that is there"
+    if key == "password_complexity":
+        return _classes(value)
+    return None
+
+
+def _classes(value: str) -> str | None:
+    from reference_impl.password_policy import COMPLEXITY
+
+    names = [name.strip() for name in value.split(",") if name.strip()]
+    wrong = [name for name in names if name not in COMPLEXITY]
+    return f"{wrong[0]!r} is no class; choose from {', '.join(COMPLEXITY)}" if wrong else None
+
+
+def bounds(key: str) -> tuple[float, float]:
+    """Return the least and the most value of a number."""
+    return BOUNDS.get(key, (0, MOST))
+
+
+def advice(key: str) -> str:
+    """Say what a value may be."""
+    if key in CHOICES:
+        return f"choose {', '.join(CHOICES[key])}"
+    kind = kinds()[key]
+    if kind in {int, float}:
+        least, most = bounds(key)
+        return f"choose a {KINDS[kind]} from {least} to {most}"
+    return f"give {'a ' if kind is not bool else ''}{KINDS[kind]}"
+
+
+def together(found: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with keys that are right each for itself."""
+    wrong = []
+    if bool(found.get("certificate")) != bool(found.get("private_key")):
+        wrong.append("certificate, private_key: they come together; give both files")
+    if found.get("production"):
+        if found.get("testability"):
+            wrong.append(
+                "testability: it lets anybody turn the clock and the book back, and production is"
+                " on; switch one of them off"
+            )
+        if found.get("log_level") == "debug":
+            wrong.append("log_level: debug has no place in production; choose info")
+    return wrong
+
+
+@functools.cache
+def meanings() -> dict[str, str]:
+    """Return what `config.Settings` says of each key: the text below it, or below the next one."""
+    [made] = ast.parse(inspect.getsource(Settings)).body
+    assert isinstance(made, ast.ClassDef)  # noqa: S101 - it is one
+    said: dict[str, str] = {}
+    waiting: list[str] = []
+    for node in made.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            waiting.append(node.target.id)
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and waiting:
+            text = " ".join(str(node.value.value).split())
+            said |= dict.fromkeys(waiting, text)
+            waiting = []
+    return said
+
+
+def reference() -> str:
+    """Return every key with its meaning, type, range, variable and default, as a TOML file."""
+    parts = [
+        "# Configuration of the reference account system; made by `config reference`.",
+        "# The command line goes before the variable, the variable before this file.",
+    ]
+    for field in fields(Settings):
+        kind = kinds()[field.name]
+        allowed = advice(field.name) if field.name in CHOICES or kind in {int, float} else ""
+        shown = allowed.removeprefix("choose ").removeprefix("a ") or KINDS[kind]
+        default = "" if field.default is MISSING else _toml(field.default)
+        line = f"{field.name} = {default}" if default else f'{field.name} = ""  # required'
+        parts.append(
+            f"\n# {meanings().get(field.name, '')}\n# {shown}; {variable(field.name)}\n# {line}"
+        )
+    return "\n".join(parts) + "\n"
+
+
+def render(chosen: Settings) -> str:
+    """Return settings as a TOML file that gives them again."""
+    return "".join(
+        f"{field.name} = {_toml(getattr(chosen, field.name))}\n" for field in fields(Settings)
+    )
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return str(value)
+    return json.dumps(str(value))  # JSON's strings are TOML's basic strings
