@@ -16,6 +16,7 @@ import msgspec
 
 from . import access, audit, clock, merkle, outbox, web
 from .config import OUTBOX_BACKLOG_MAX
+from .delivery import figures as delivery
 from .problems import RETRY_AFTER_S, Problem
 
 blueprint = flask.Blueprint("health", __name__)
@@ -94,6 +95,10 @@ def _outbox(shared: web.Services) -> dict[str, Any]:
     return {"status": status, "observedValue": waiting, "observedUnit": "events"}
 
 
+def _delivery(shared: web.Services) -> dict[str, Any]:
+    return delivery.finding(shared.readers.get(), shared.clock.now_ms())
+
+
 def _audit(shared: web.Services) -> dict[str, Any]:
     """Whether a checkpoint can be made of what is stored, and how old its last record is."""
     connection = shared.readers.get()
@@ -112,6 +117,7 @@ CHECKS: dict[str, tuple[str, Callable[[web.Services], dict[str, Any]]]] = {
     "database:writer": ("datastore", _writer),
     "disk:space": ("system", _disk),
     "outbox:backlog": ("component", _outbox),
+    "delivery:age": ("component", _delivery),
     "audit:checkpoint": ("component", _audit),
 }
 COMPONENTS = {
@@ -119,6 +125,7 @@ COMPONENTS = {
     "writer": "database:writer",
     "disk": "disk:space",
     "outbox": "outbox:backlog",
+    "delivery": "delivery:age",
     "audit": "audit:checkpoint",
 }
 """Component -> its check, as the capability document names them."""

@@ -23,6 +23,7 @@ from prometheus_client.core import (
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from . import access, config, events, metrics, outbox, serving, web
+from .delivery import figures as delivery
 from .integration import breakers
 from .metrics import Family
 
@@ -53,7 +54,8 @@ READ = (
     ("growth_operations_total", "counter", "Forks, merges and reinvestments.", ("kind",)),
     ("events_total", "counter", "Events, by type.", ("type",)),
     ("outbox_events", "gauge", "Events that are kept.", ()),
-    ("outbox_backlog_events", "gauge", "Events before a consumer.", ("consumer",)),
+    ("outbox_backlog_events", "gauge", "Events before a consumer, at most.", ("consumer",)),
+    *delivery.FAMILIES,
     (
         "integration_breaker_state",
         "gauge",
@@ -100,6 +102,7 @@ MEANINGS = {
     "growth": "growth_operations_total",
     "events": "events_total",
     "events_kept": "outbox_events",
+    **delivery.MEANINGS,
 }
 """What the capability document says: meaning -> name."""
 _GROWTH = {"forked": "fork", "merged": "merge", "reinvested": "reinvest"}
@@ -278,6 +281,7 @@ def book(shared: web.Services) -> Iterator[tuple[str, tuple[str, ...], float]]:
         try:
             yield from list(_book(connection))
             yield from list(_breakers(shared, connection))
+            yield from list(delivery.gauges(connection, shared.clock.now_ms()))
         finally:
             connection.execute("ROLLBACK")
     except sqlite3.Error:
@@ -297,8 +301,12 @@ def _breakers(
 def _book(connection: sqlite3.Connection) -> Iterator[tuple[str, tuple[str, ...], float]]:
     tallies = outbox.tallied(connection)
     yield "outbox_events", (), outbox.kept(connection)
-    for consumer, waiting in outbox.backlog(connection).items():
-        yield "outbox_backlog_events", (consumer,), waiting
+    waiting: dict[str, int] = defaultdict(int)
+    for consumer, events_before in outbox.backlog(connection).items():
+        name = delivery.system(consumer)
+        waiting[name] = max(waiting[name], events_before)
+    for name, events_before in waiting.items():
+        yield "outbox_backlog_events", (name,), events_before
     rows = connection.execute(
         "SELECT currency, -sum(balance) FROM buckets INDEXED BY sqlite_autoindex_buckets_2"
         " WHERE system IS NOT NULL GROUP BY currency"

@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 from . import access, clock, idempotency, ids, listing, reports_builder, requests, web
 from .access import Caller, Rank
 from .analytics import reading, subjects, window
+from .delivery import report_push
 from .problems import Problem, invalid
 from .requests import given
 
@@ -205,7 +206,11 @@ def get_report(report_id: str) -> flask.Response:
     """Return the state of a report."""
     caller = web.caller(Rank.CUSTOMER, auditor=True)
     with web.snapshot() as tx:
-        return web.respond_json(shown(need_row(tx, caller, report_id)))
+        document = shown(need_row(tx, caller, report_id))
+        pushed = report_push.shown(tx.connection, report_id)
+    if pushed is not None:
+        document["push"] = pushed
+    return web.respond_json(document)
 
 
 @blueprint.get("/v1/reports/<report_id>/export")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from reference_impl import background, web
+from reference_impl import background, metrics, web
 from reference_impl.config import Settings
 from reference_impl.integration import registry
 from reference_impl.problems import Problem
@@ -25,6 +25,7 @@ OWNED_S = 1.5
 """Without a step for so long this worker counts as one that delivers no more."""
 AGAIN_S = 1.0
 JOB = "delivery"
+OUTCOMES = ("taken", "failed", "set_aside", "missed")
 _log = logging.getLogger(__name__)
 
 
@@ -112,6 +113,9 @@ class Dispatcher:
         self._until_s = 0.0
         self._newest = -1
         self._runners: dict[str, Runner] = {}
+        for system in ("webhook", "notification", "reporting"):
+            for outcome in OUTCOMES:
+                shared.metrics.count(metrics.DELIVERIES, (system, outcome), 0)
         self._terms = terms(shared, self._fence, self.owned)
 
     def owned(self) -> bool:

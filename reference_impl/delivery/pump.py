@@ -33,7 +33,9 @@ PAUSE_AFTER = 5
 IDLE_S = 1.0
 BUSY_S = 0.2
 LAZY_EVENTS = 500
-"""A position that only moved past events of other types is written after so many."""
+"""A position that only moved past events of other types is written after so many,"""
+LAZY_S = 2.0
+"""or after so long."""
 STATUS_PAUSES = frozenset({429, 503})
 """Answers whose Retry-After counts for the receiver as a whole."""
 
@@ -61,7 +63,7 @@ class Webhook:
         self.consumer: str = row["id"]
         self._types = frozenset(json.loads(row["event_types"]))
         self._state: State = store.load(terms.shared.readers.get(), self.consumer)
-        self._written = self._state.position
+        self._written, self._written_s = self._state.position, 0.0
         self._origin = outbox.source(terms.shared.signer.public_key)
         self._lanes = Lanes(LANES, f"hook-{self.consumer[-6:]}")
         url = row["url"]
@@ -294,10 +296,12 @@ class Webhook:
         """Write a round down, then count it; nothing where nothing happened."""
         state, shared = self._state, self._terms.shared
         changed = done.taken or done.failures or done.ended or done.waiting or done.missed
-        if changed or done.position - self._written >= LAZY_EVENTS:
+        behind = done.position - self._written
+        late = behind > 0 and time.monotonic() - self._written_s > LAZY_S
+        if changed or late or behind >= LAZY_EVENTS:
             now_ms = shared.clock.now_ms()
             write_down(self._terms, done, now_ms)
-            self._written = done.position
+            self._written, self._written_s = done.position, time.monotonic()
             state.last_taken = now_ms if done.taken else state.last_taken
         state.position = done.position
         state.in_a_row, state.paused_until = done.in_a_row, done.paused_until
