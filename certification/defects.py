@@ -12,6 +12,16 @@ from certification.checks import CheckSpec
 from certification.errors import HarnessError, UsageError
 
 LAUNCHER = "_launcher.py"
+WHOLE_WAY = (
+    "functional/fuzzing/*",
+    "functional/histories/*",
+    "functional/scenarios-*/*",
+    "functional/security-scenarios/*",
+    "functional/sweep/*",
+    "functional/walk/*",
+)
+"""Checks that go through the whole API: any defect may rightly show there, so a matrix asks them
+only about the defects that they name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +34,7 @@ class Defect:
     catches: tuple[str, ...]
     """Ids of checks; each must FAIL."""
     reach: tuple[str, ...]
-    """Globs of other checks that may rightly fail too."""
+    """Globs of other checks that may rightly fail too, beside those of `WHOLE_WAY`."""
     race: bool
     crashes: bool
     """Whether a 5xx is what it does wrong; otherwise one is the planting's own fault."""

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from certification.checks import CheckSpec
-from certification.defects import Defect, launcher
+from certification.checks import CheckSpec, load_catalogue
+from certification.defects import WHOLE_WAY, Defect, launcher
 from certification.errors import CertificationError, HarnessError
 from certification.model import Json, Outcome
 from certification.plan import Selection, matches
@@ -57,7 +57,7 @@ class ProofRun:
     race_tries: int = 1
     parallel: int = 2
     everything: bool = False
-    """Run all checks against each defect, not only those it names: the matrix."""
+    """Run every check of one question on each defect, not only those it names: the matrix."""
 
 
 def prove_clean(catalogue: Sequence[CheckSpec], settings: ProofRun) -> Proof:
@@ -94,7 +94,7 @@ def prove_defect(defect: Defect, settings: ProofRun) -> Proof:
     for _ in range(tries):
         try:
             results, called = _observe(
-                defect, ("*",) if settings.everything else defect.catches, settings
+                defect, _directed(defect) if settings.everything else defect.catches, settings
             )
         except CertificationError as error:
             missed.append(error.message)
@@ -106,7 +106,7 @@ def prove_defect(defect: Defect, settings: ProofRun) -> Proof:
             check
             for check, result in results.items()
             if result.outcome is Outcome.FAIL
-            and not matches(check, (*defect.catches, *defect.reach))
+            and not matches(check, (*defect.catches, *defect.reach, *WHOLE_WAY))
         }
     return Proof(
         defect=defect.id,
@@ -115,6 +115,12 @@ def prove_defect(defect: Defect, settings: ProofRun) -> Proof:
         missed=tuple(missed),
         collateral=tuple(sorted(collateral)),
     )
+
+
+def _directed(defect: Defect) -> tuple[str, ...]:
+    """Return what a matrix runs on a defect: checks of one question, and those it names."""
+    checks = (str(spec.id) for spec in load_catalogue())
+    return (*defect.catches, *(check for check in checks if not matches(check, WHOLE_WAY)))
 
 
 def _complaints(defect: Defect, results: Mapping[str, CheckResult], called: int) -> list[str]:

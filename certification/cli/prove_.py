@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     "--matrix",
     type=options.PATH,
     metavar="FILE",
-    help="Run every check on each defect; FILE keeps what is done.",
+    help="Run every check of one question on each defect; FILE keeps what is done.",
 )
 @click.option("--record", "recording", is_flag=True, help="Record the result for certificates.")
 @click.option(

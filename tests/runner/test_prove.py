@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from certification import shipped
+from certification import prove, shipped
 from certification.checks import load_catalogue
-from certification.defects import Defect, load_defects, mismatches
+from certification.defects import WHOLE_WAY, Defect, load_defects, mismatches
+from certification.model import Outcome
+from certification.plan import matches
 from certification.profile import load_profile
 from certification.prove import Proof, ProofRun, prove_defects, resumable
 
@@ -110,16 +115,41 @@ def test_a_one_sided_name_is_found() -> None:
     assert mismatches(catalogue[1:], defects)
 
 
+def test_a_matrix_asks_the_checks_of_one_question_and_reports_those_out_of_reach(
+    monkeypatch: pytest.MonkeyPatch, settings: ProofRun
+) -> None:
+    defect = replace(load_defects()[0], reach=("functional/holds/*",))
+    stray, broad = "functional/passwords/history-is-kept", "functional/walk/money-follows-the-model"
+    asked: list[str] = []
+
+    def observe(
+        _: Defect | None, checks: Sequence[str], __: ProofRun
+    ) -> tuple[dict[str, Any], int]:
+        asked.extend(checks)
+        failed: Any = SimpleNamespace(outcome=Outcome.FAIL, findings=())
+        return dict.fromkeys((*defect.catches, stray, broad), failed), defect.patches
+
+    monkeypatch.setattr(prove, "_observe", observe)
+    proof = prove.prove_defect(defect, replace(settings, everything=True))
+    assert proof.collateral == (stray,)
+    assert {stray, *defect.catches} <= set(asked)
+    ids = [str(spec.id) for spec in load_catalogue()]
+    for glob in WHOLE_WAY:
+        named = [check for check in ids if matches(check, [glob])]
+        assert named, f"{glob} names no check"
+        assert not set(named) & (set(asked) - set(defect.catches))
+
+
 def test_an_interrupted_matrix_goes_on_where_it_was(tmp_path: Path) -> None:
     file = tmp_path / "proofs.jsonl"
     defects = load_defects()[:3]
     asked: list[str] = []
 
-    def prove(rest: Sequence[Defect]) -> Iterator[Proof]:
+    def proving(rest: Sequence[Defect]) -> Iterator[Proof]:
         for defect in rest:
             asked.append(defect.id)
             yield Proof(defect=defect.id, tried=1, caught=1, missed=())
 
-    assert len(list(resumable(defects[:1], file, prove))) == 1
-    assert len(list(resumable(defects, file, prove))) == 3
+    assert len(list(resumable(defects[:1], file, proving))) == 1
+    assert len(list(resumable(defects, file, proving))) == 3
     assert asked == [defect.id for defect in defects]
