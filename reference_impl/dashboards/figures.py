@@ -9,6 +9,7 @@ from .panels import Kind, Page, Panel, Query, Unit
 LINES_MAX = 8
 """More lines than this in one chart cannot be told apart; the largest are shown."""
 RANKS_MAX = 12
+IDLE_LINES_MAX = 4
 
 
 def document(page: Page, samples: Sequence[Sample]) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def document(page: Page, samples: Sequence[Sample]) -> dict[str, Any]:
 def shown(panel: Panel, samples: Sequence[Sample]) -> dict[str, Any]:
     """Return the series of a panel, the names of those at zero, and how many are left out.
 
-    Series by label that are zero throughout are only named, beside one that is not.
+    Series by label that are zero throughout are only named.
     """
     history = samples if panel.kind is Kind.LINE else samples[-2:]
     found = [one for query in panel.queries for one in series(query, history)]
@@ -43,10 +44,10 @@ _ALWAYS = frozenset({Unit.RATIO, Unit.SECONDS, Unit.BYTES, Unit.CORES})
 
 
 def at_zero(panel: Panel, found: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the names of the series that are zero throughout; none if all are."""
+    """Return the names of the series that are zero throughout; none if all are, and few."""
     fixed = {query.name for query in panel.queries}
     idle = [one["name"] for one in found if one["name"] not in fixed and not any(one["values"])]
-    return idle if len(idle) < len(found) else []
+    return idle if len(idle) < len(found) or len(found) > IDLE_LINES_MAX else []
 
 
 def series(query: Query, samples: Sequence[Sample]) -> list[dict[str, Any]]:

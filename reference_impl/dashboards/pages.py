@@ -1,6 +1,6 @@
 """The five dashboards, and the sums that a sample must hold for them."""
 
-from . import pages_book, pages_service
+from . import pages_book, pages_machine, pages_service
 from .expressions import Sum
 from .panels import Page
 
@@ -8,7 +8,7 @@ PAGES: tuple[Page, ...] = (
     pages_service.OPERATIONAL,
     pages_service.PERFORMANCE,
     pages_book.BUSINESS,
-    pages_service.TECHNICAL,
+    pages_machine.TECHNICAL,
     pages_book.ALERTING,
 )
 BY_ID = {page.id: page for page in PAGES}

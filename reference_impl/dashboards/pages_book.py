@@ -169,7 +169,7 @@ ALERTING = Page(
         _watched(
             "posting",
             "Time to book a transaction, 95 %",
-            Query(show=quantile(0.95, metrics.REQUESTS, POSTING), name="transactions"),
+            Query(show=quantile(0.95, metrics.REQUESTS, where=POSTING), name="transactions"),
             Limit(value=0.2),
             Unit.SECONDS,
         ),
@@ -213,6 +213,13 @@ ALERTING = Page(
                 name="in use",
             ),
             Limit(value=0.8),
+        ),
+        _watched(
+            "breakers",
+            "Circuit breakers: 0 closed, 1 half-open, 2 open",
+            Query(show=Now(Sum(series="integration_breaker_state", by=("system",)))),
+            Limit(value=1),
+            Unit.COUNT,
         ),
         _watched(
             "memory",

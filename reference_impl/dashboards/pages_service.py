@@ -1,4 +1,4 @@
-"""The pages about the service: operational, performance and technical."""
+"""The pages about the service: operational and performance."""
 
 from reference_impl import metrics
 
@@ -13,11 +13,11 @@ from .sums import (
     of,
     quantile,
     requests,
-    total,
     used,
     within,
 )
 
+CALLS = f"{metrics.CALLS.name}_count"
 _QUANTILES = (("median", 0.5), ("95 %", 0.95), ("99 %", 0.99))
 _BY_CLASS = tuple(
     Query(show=Rate(requests(where=(("status", pattern),))), name=name) for name, pattern in CLASSES
@@ -159,6 +159,22 @@ OPERATIONAL = Page(
             unit=Unit.PER_SECOND,
             queries=(Query(show=Rate(Sum(series=metrics.LOGGED.name, by=("level",)))),),
         ),
+        Panel(
+            id="calls",
+            title="Calls to outside systems, by outcome",
+            kind=Kind.LINE,
+            unit=Unit.PER_SECOND,
+            queries=(Query(show=Rate(Sum(series=CALLS, by=("system", "outcome")))),),
+        ),
+        Panel(
+            id="deliveries",
+            title="Deliveries of events and reports",
+            kind=Kind.LINE,
+            unit=Unit.PER_SECOND,
+            queries=(
+                Query(show=Rate(Sum(series=metrics.DELIVERIES.name, by=("system", "outcome")))),
+            ),
+        ),
         HEALTH,
         INTEGRATIONS,
         RECOVERIES,
@@ -233,7 +249,7 @@ PERFORMANCE = Page(
             kind=Kind.LINE,
             unit=Unit.SECONDS,
             queries=tuple(
-                Query(show=quantile(share, metrics.REQUESTS, POSTING), name=name)
+                Query(show=quantile(share, metrics.REQUESTS, where=POSTING), name=name)
                 for name, share in _QUANTILES
             ),
             limit=Limit(value=0.2),
@@ -244,7 +260,7 @@ PERFORMANCE = Page(
             kind=Kind.LINE,
             unit=Unit.SECONDS,
             queries=tuple(
-                Query(show=quantile(share, metrics.REQUESTS, READING), name=name)
+                Query(show=quantile(share, metrics.REQUESTS, where=READING), name=name)
                 for name, share in _QUANTILES
             ),
             limit=Limit(value=0.1),
@@ -264,6 +280,13 @@ PERFORMANCE = Page(
             limit=Limit(value=0.1),
         ),
         Panel(
+            id="outside",
+            title="Time of calls to outside systems, 95 %",
+            kind=Kind.LINE,
+            unit=Unit.SECONDS,
+            queries=(Query(show=quantile(0.95, metrics.CALLS, "system")),),
+        ),
+        Panel(
             id="busiest",
             title="Busiest routes",
             kind=Kind.RANK,
@@ -277,110 +300,6 @@ PERFORMANCE = Page(
             kind=Kind.RANK,
             unit=Unit.SECONDS,
             queries=(Query(show=mean(metrics.REQUESTS, "method", "route")),),
-        ),
-    ),
-)
-
-TECHNICAL = Page(
-    id="technical",
-    title="Technical",
-    about="What do the processes, the machine and the files of the book use?",
-    parts=(
-        Panel(
-            id="cpu",
-            title="Processor",
-            kind=Kind.FIGURE,
-            unit=Unit.CORES,
-            queries=(Query(show=Rate(Sum(series=metrics.CPU.name))),),
-        ),
-        Panel(
-            id="machine_memory",
-            title="Memory of the machine in use",
-            kind=Kind.FIGURE,
-            unit=Unit.RATIO,
-            queries=(
-                Query(show=used("system_memory_available_bytes", "system_memory_total_bytes")),
-            ),
-            limit=Limit(value=0.8),
-        ),
-        Panel(
-            id="integrity",
-            title="Book checked after a failed sync",
-            kind=Kind.FIGURE,
-            unit=Unit.YES,
-            queries=(Query(show=Now(Sum(series="db_integrity_ok", fold="min"))),),
-            limit=Limit(value=1, below=True),
-        ),
-        Panel(
-            id="starts",
-            title="Workers started so far",
-            kind=Kind.FIGURE,
-            unit=Unit.COUNT,
-            queries=(Query(show=Now(Sum(series=metrics.WORKER_STARTS.name))),),
-        ),
-        Panel(
-            id="lost_lines",
-            title="Access lines lost",
-            kind=Kind.FIGURE,
-            unit=Unit.COUNT,
-            queries=(Query(show=Now(Sum(series=metrics.LOG_DROPPED.name))),),
-            limit=Limit(value=0),
-        ),
-        Panel(
-            id="commit_failures",
-            title="Commits that failed",
-            kind=Kind.FIGURE,
-            unit=Unit.COUNT,
-            queries=(Query(show=Now(Sum(series=metrics.FAILURES.name))),),
-            limit=Limit(value=0),
-        ),
-        Panel(
-            id="cpu_time",
-            title="Processor time",
-            kind=Kind.LINE,
-            unit=Unit.CORES,
-            queries=(Query(show=Rate(Sum(series=metrics.CPU.name)), name="all workers"),),
-        ),
-        Panel(
-            id="memory",
-            title="Memory of the workers",
-            kind=Kind.LINE,
-            unit=Unit.BYTES,
-            queries=(Query(show=Now(Sum(series=metrics.MEMORY.name)), name="resident"),),
-            about="The files that workers share are counted once for each of them.",
-        ),
-        Panel(
-            id="files",
-            title="Open files",
-            kind=Kind.LINE,
-            unit=Unit.COUNT,
-            queries=(Query(show=Now(Sum(series=metrics.FILES.name)), name="all workers"),),
-        ),
-        Panel(
-            id="book_size",
-            title="Files of the book",
-            kind=Kind.LINE,
-            unit=Unit.BYTES,
-            queries=(
-                Query(show=Now(Sum(series="db_size_bytes")), name="database"),
-                Query(show=Now(Sum(series="db_wal_bytes")), name="write-ahead log"),
-            ),
-            about="A log that only grows means that a long read holds it.",
-        ),
-        Panel(
-            id="disk",
-            title="Disk in use",
-            kind=Kind.LINE,
-            unit=Unit.RATIO,
-            queries=(Query(show=used("disk_free_bytes", "disk_size_bytes"), name="in use"),),
-            limit=Limit(value=0.8),
-        ),
-        Panel(
-            id="failures",
-            title="Failed commits by reason",
-            kind=Kind.LINE,
-            unit=Unit.PER_SECOND,
-            queries=(Query(show=Rate(total(metrics.FAILURES.name, "reason"))),),
         ),
     ),
 )

@@ -17,9 +17,9 @@ def requests(*by: str, where: Where = ()) -> Sum:
     return total(f"{metrics.REQUESTS.name}_count", *by, where=where)
 
 
-def quantile(share: float, family: metrics.Family, where: Where = ()) -> Quantile:
+def quantile(share: float, family: metrics.Family, *by: str, where: Where = ()) -> Quantile:
     """Return a quantile of a histogram."""
-    return Quantile(share, Sum(series=f"{family.name}_bucket", by=("le",), where=where))
+    return Quantile(share, Sum(series=f"{family.name}_bucket", by=("le", *by), where=where))
 
 
 def mean(family: metrics.Family, *by: str, where: Where = ()) -> Share:

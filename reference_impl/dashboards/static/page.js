@@ -69,7 +69,8 @@ function figure(panel, { series }) {
 function drawing(panel, { series, left_out: leftOut, at_zero: atZero }, figures) {
   const holder = panel.querySelector(".drawing");
   if (!series.length) {
-    holder.replaceChildren(element("p", { class: "state" }, "Nothing measured yet."));
+    const said = atZero.length ? `All at zero: ${atZero.join(", ")}.` : "Nothing measured yet.";
+    holder.replaceChildren(element("p", { class: "state" }, said));
     return;
   }
   const { unit, kind, limit } = panel.dataset;
