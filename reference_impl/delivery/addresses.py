@@ -23,6 +23,7 @@ _INTERNAL = tuple(
     ipaddress.ip_network(text)
     for text in (
         "168.63.129.16/32",  # metadata of Azure, in public space
+        "192.0.0.0/24",  # protocol assignments; Oracle's metadata is in it
         "192.88.99.0/24",  # relays of 6to4
         "::/96",  # IPv4-compatible
         "::ffff:0:0/96",  # IPv4-mapped

@@ -122,8 +122,9 @@ class Line:
 
     def _answer(self, line: socket.socket, until_s: float) -> Outcome:
         """Read the head, and so much of the body that the connection can go on."""
+        rest = b""
         while True:
-            held = self._read_head(line, until_s)
+            held = self._read_head(line, until_s, rest)
             head, _, rest = held.partition(b"\r\n\r\n")
             found = _STATUS.match(head + b"\r")
             if found is None:
@@ -140,8 +141,8 @@ class Line:
             self.close()
         return outcome
 
-    def _read_head(self, line: socket.socket, until_s: float) -> bytes:
-        held = b""
+    def _read_head(self, line: socket.socket, until_s: float, held: bytes) -> bytes:
+        """Return a head and what came behind it; `held` came behind an interim answer."""
         while b"\r\n\r\n" not in held:
             line.settimeout(_left(until_s))
             piece = line.recv(8192)
