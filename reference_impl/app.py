@@ -55,7 +55,8 @@ from .clock import Clock, SystemClock
 from .delivery import dispatcher, webhooks
 from .dashboards import resources as dashboards
 from .growth import resources as growth
-from .integration import breakers, outbound, registry
+from .integration import breakers, market_resources, outbound, registry
+from .integration import resources as integrations
 from .operations import gate, maintenance
 from .operations import resources as backups
 from .problems import Problem
@@ -111,12 +112,21 @@ def create_app(settings: config.Settings | None = None, clock: Clock | None = No
     app.register_error_handler(Exception, on_defect)
     for part in PARTS:
         app.register_blueprint(part.blueprint)
-    for blueprint in (analytics.blueprint, backups.blueprint, *growth.BLUEPRINTS, webhooks.blueprint):
+    for blueprint in (
+        analytics.blueprint,
+        backups.blueprint,
+        *growth.BLUEPRINTS,
+        webhooks.blueprint,
+    ):
+        app.register_blueprint(blueprint)
+    for blueprint in (*integrations.BLUEPRINTS, *market_resources.BLUEPRINTS):
         app.register_blueprint(blueprint)
     reports_builder.install(app)
     jobs = app.extensions["alluse.background"] = background.Background(shared)
     housekeeping.install(jobs, shared)
     dispatcher.install(jobs, shared)
+    integrations.install(jobs, shared)
+    market_resources.install(jobs, shared)
     app.wsgi_app = front.in_turns(app.wsgi_app)  # type: ignore[assignment,method-assign]  # as Flask says
     observe(app, shared)
     jobs.start_in_server()

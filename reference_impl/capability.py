@@ -10,6 +10,7 @@ import flask
 from . import __version__, config, events, health, metrics_scrape, totp, tracing, web
 from .delivery import webhooks
 from .growth import policies
+from .integration import status
 
 blueprint = flask.Blueprint("capability", __name__)
 
@@ -22,32 +23,10 @@ NOT_BUILT = (
     "createSilence",
     "getSilence",
     "deleteSilence",
-    "listBackups",
-    "createBackup",
-    "getBackup",
-    "verifyBackup",
-    "restoreBackup",
-    "putMaintenance",
     "listRecoveries",
 )
 """Operations of the module operations that are not there."""
 NOT_INTEGRATED = (
-    "listIntegrations",
-    "probeIntegration",
-    "getStrategy",
-    "putStrategy",
-    "executeStrategy",
-    "getStrategyExecution",
-    "listStrategyResults",
-    "createOrder",
-    "listOrders",
-    "getOrder",
-    "cancelOrder",
-    "receiveMarketCallback",
-    "listPositions",
-    "createReconciliation",
-    "getReconciliation",
-    "exchangeToken",
 )
 """Operations of the module integration that are not there."""
 
@@ -126,7 +105,9 @@ def document(shared: web.Services) -> dict[str, Any]:
         },
         "events": events.declared(),
         "webhooks": webhooks.declared(settings),
+        "integrations": status.declared(shared),
         "observability": observability(settings),
+        "backup": {"types": ["full", "incremental", "configuration"]},
         "components": [
             {"name": name, "health": check} for name, check in health.COMPONENTS.items()
         ],

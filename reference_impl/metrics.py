@@ -125,6 +125,11 @@ REJECTED = Family(
     help="Calls that were not made: not_configured, open (the breaker) or full (too many).",
     labels=("system", "reason"),
 )
+RESULTS = Family(
+    name="strategy_results_total",
+    help="Results of strategies: booked, refused (by a rule, or an answer that is wrong), repeated.",
+    labels=("outcome",),
+)
 BREAKER_CHANGES = Family(
     name="integration_breaker_changes_total",
     help="Changes of a circuit breaker, by the state that it came to.",
@@ -142,7 +147,7 @@ COUNTED = (
     *(COMMITS, GROUPS, FAILURES, READS),
     *(CPU, MEMORY, FILES, FILES_MAX, WORKERS, WORKER_STARTS),
     *(JOB_RUNS, JOB_FAILURES),
-    *(CALLS, CALLS_ACTIVE, RETRIES, REJECTED, BREAKER_CHANGES),
+    *(CALLS, CALLS_ACTIVE, RETRIES, REJECTED, BREAKER_CHANGES, RESULTS),
     DELIVERIES,
 )
 """Families that workers count; what is read at a scrape is in metrics_scrape."""

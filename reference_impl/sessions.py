@@ -43,7 +43,7 @@ def login() -> flask.Response:
                 "UPDATE credentials SET password_hash = ? WHERE user_id = ?", (renewed, row["id"])
             )
         if factors.find(tx.connection, row["id"], confirmed=True) is not None:
-            return _challenge(tx, row["id"])
+            return challenge_reply(tx, row["id"])
         lockout.clear(tx.connection, attempt)
         return reply(tx, (row["id"], begin(tx, row["id"])), now_row["roles"].split())
 
@@ -63,7 +63,7 @@ def _may_enter(seen: Any, now: Any) -> bool:
     return bool(now and now["status"] == "active" and now["password_hash"] == seen["password_hash"])
 
 
-def _challenge(tx: web.Tx, user_id: str) -> idempotency.Reply:
+def challenge_reply(tx: web.Tx, user_id: str) -> idempotency.Reply:
     """Ask for the second factor; the failures so far count until its code is right."""
     document = {
         "mfa_required": True,

@@ -181,14 +181,21 @@ class Breakers:
         if state is State.CLOSED:
             return Permit()
         if state is State.OPEN:
-            left_ms = rules.open_s * 1000 - (now_ms - standing.since_ms)
-            return Refused(retry_after_s=max(-(-left_ms // 1000), 1))
+            left_ms = standing.since_ms + rules.open_s * 1000 - now_ms
+            return Refused(retry_after_s=_whole_s(left_ms))
         if not free(standing, rules, now_ms):
             return Refused(retry_after_s=1)
         try:
             return self._claim(name, rules)
         except Problem:  # the writer is busy: so is everything else
             return Refused(retry_after_s=1)
+
+    def open_for_s(self, name: str, rules: Rules) -> int:
+        """Return in how many seconds an open breaker lets a call out; 0 if it is not open."""
+        standing, now_ms = load(self.read(), name).standing, self.now_ms()
+        if judge(standing, rules, now_ms) is not State.OPEN:
+            return 0
+        return _whole_s(standing.since_ms + rules.open_s * 1000 - now_ms)
 
     def _claim(self, name: str, rules: Rules) -> Permit | Refused:
         def claim(connection: sqlite3.Connection) -> Permit | Refused:
@@ -269,6 +276,10 @@ class Breakers:
                 " - ?",
                 (CHANGES_KEPT,),
             )
+
+
+def _whole_s(milliseconds: int) -> int:
+    return max(-(-milliseconds // 1000), 1)
 
 
 def load(connection: sqlite3.Connection, name: str) -> Row:

@@ -213,13 +213,24 @@ class Outbound:
                 pool = wire.Pool(point.url)
                 self._lines[point.name] = _Line(point=point, pool=pool, slots=slots)
 
-    def call(self, system: str, call: Call, *, patient: bool = False) -> Answer:
-        """Make a call with its retries; CallFailedError where nothing usable comes."""
+    def call(self, system: str, call: Call, *, patient: bool = False, once: bool = False) -> Answer:
+        """Make a call with its retries; CallFailedError where nothing usable comes.
+
+        `once`: make one attempt only.
+        """
         line = self._lines.get(system)
         if line is None:
             raise self._rejected(system, Reason.NOT_CONFIGURED)
         with self._thread(system, patient=patient):
-            return self._attempts(line, call, patient=patient)
+            return self._attempts(line, call, patient=patient, once=once)
+
+    def away(self, system: str) -> CallFailedError | None:
+        """Tell, without calling, that a system is not configured or its breaker is open."""
+        line = self._lines.get(system)
+        if line is None:
+            return self._rejected(system, Reason.NOT_CONFIGURED)
+        retry_after_s = self.breakers.open_for_s(system, line.point.rules)
+        return self._rejected(system, Reason.OPEN, retry_after_s) if retry_after_s else None
 
     @contextlib.contextmanager
     def _thread(self, system: str, *, patient: bool) -> Iterator[None]:
@@ -234,7 +245,7 @@ class Outbound:
         finally:
             self._waiting.release()
 
-    def _attempts(self, line: _Line, call: Call, *, patient: bool) -> Answer:
+    def _attempts(self, line: _Line, call: Call, *, patient: bool, once: bool) -> Answer:
         point = line.point
         sent = self._request(point, call)
         until_s = time.monotonic() + point.budget_ms / 1000
@@ -246,7 +257,7 @@ class Outbound:
             except CallFailedError as failed:
                 unknown = failed.unknown = unknown or failed.unknown
                 more = attempt <= point.timing.retries_max and call.repeatable
-                if not more or failed.reason in FINAL:
+                if once or not more or failed.reason in FINAL:
                     raise
                 wait_s = max(backoff_s(attempt), float(failed.retry_after_s))
                 if wait_s > PAUSE_S_MAX and not patient:

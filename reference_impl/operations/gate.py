@@ -18,6 +18,7 @@ OPEN_ACTIONS = frozenset(
         "login",
         "logout",
         "refreshSession",
+        "exchangeToken",
         "verifyMfa",
         "enrollMfa",
         "disableMfa",
