@@ -25,7 +25,7 @@ from .refused import BackupRefusedError
 IMAGE = "book.db"
 CHANGES = "pages.bin"
 INDEX = "pages.idx"
-SETTINGS = "configuration.json"
+SETTINGS = "settings.toml"
 PARTIAL = ".partial-"
 CHAIN_MAX = 1000
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

@@ -61,14 +61,20 @@ GROWTH = {
     "getLineage",
 }
 OPERATIONS = {
+    "createBackup",
     "createGrant",
     "deleteGrant",
     "erasePersonalData",
     "getAuditCheckpoint",
+    "getBackup",
     "getGrant",
     "getMetrics",
     "listAudit",
+    "listBackups",
     "listGrants",
+    "putMaintenance",
+    "restoreBackup",
+    "verifyBackup",
 }
 """Final ones of the module operations; the others are drafts."""
 INTEGRATION = {

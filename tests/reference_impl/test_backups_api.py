@@ -1,0 +1,317 @@
+"""Backups and restores from outside: exact states, refusals by name, a restore that stays visible."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reference_impl import totp
+
+from .conftest import ADMIN_PASSWORD, Client, Server, init_database, log_in, start_server
+
+Run = Callable[..., Server]
+
+
+class Deployment:
+    """A running server with an admin who has a fresh second factor."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.database = init_database(folder / "book.db")
+        self.folder = Path(f"{self.database}.backups")
+        self.server = start_server(self.database, *options)
+        self.admin = log_in(self.server.port, "admin", ADMIN_PASSWORD)
+        secret = self.admin.post("/v1/auth/mfa/enroll", {"method": "totp"}, key="").body["secret"]
+        code = totp.code(secret, totp.step_of(int(time.time() * 1000)))
+        body = {"method": "totp", "code": code}
+        assert self.admin.post("/v1/auth/mfa/enroll", body, key="").body["confirmed"]
+
+    def backup(self, kind: str = "full") -> dict[str, Any]:
+        answer = self.admin.post("/v1/backups", {"type": kind})
+        assert answer.status == 201, answer.body
+        assert self.admin.get(answer.headers["location"]).body == answer.body
+        return dict(answer.body)
+
+    def maintenance(self, on: bool, who: Client | None = None) -> Any:
+        return (who or self.admin).send("PUT", "/v1/maintenance", {"read_only": on})
+
+    def restore(self, backup: dict[str, Any], until: str | None = None, **options: Any) -> Any:
+        body = {} if until is None else {"until": until}
+        return self.admin.post(f"/v1/backups/{backup['id']}/restore", body, **options)
+
+    def restored(self, backup: dict[str, Any], until: str | None = None) -> dict[str, Any]:
+        """Restore in maintenance, and open the book again."""
+        assert self.maintenance(True).status == 200
+        answer = self.restore(backup, until)
+        assert answer.status == 200, answer.body
+        assert self.maintenance(False).body["read_only"] is False
+        return dict(answer.body)
+
+    def verify(self, backup: dict[str, Any]) -> Any:
+        return self.admin.post(f"/v1/backups/{backup['id']}/verify", {})
+
+    def checkpoint(self, query: str = "") -> dict[str, Any]:
+        return dict(self.admin.get(f"/v1/audit/checkpoint{query}").body)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    made = Deployment(tmp_path_factory.mktemp("backups"))
+    yield made
+    assert made.server.stop() == 0
+
+
+@pytest.fixture
+def deployment(running: Deployment) -> Iterator[Deployment]:
+    """One deployment for all: no test counts on what another has left in the book."""
+    yield running
+    running.maintenance(False)
+
+
+def now() -> str:
+    """An instant after everything that was answered so far, and before everything to come."""
+    time.sleep(0.02)
+    instant = time.time()
+    time.sleep(0.02)
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(instant))
+    return f"{whole}.{int(instant % 1 * 1000):03d}Z"
+
+
+def test_a_restore_brings_the_book_back_and_is_seen_for_ever(deployment: Deployment) -> None:
+    admin = deployment.admin
+    account = admin.funded(1_000)
+    full = deployment.backup()
+    before = deployment.checkpoint()
+    admin.book("deposit", 500, to_account_id=account["id"])
+    later = admin.account(name="Later")
+    abandoned = deployment.checkpoint()
+    assert admin.balances(account)["ledger"] == 1_500
+
+    result = deployment.restored(full)
+    assert admin.balances(account)["ledger"] == 1_000
+    assert admin.get(f"/v1/accounts/{later['id']}").status == 404
+    assert result["epoch"] == before["epoch"] + 1
+    assert result["last_seq"] == full["last_seq"]
+
+    after = deployment.checkpoint()
+    assert after["epoch"] == result["epoch"]
+    page = admin.get("/v1/audit?action=restoreBackup&outcome=done&sort=-seq").body["data"]
+    record = page[0]
+    words = record["object"].split()
+    assert words[:3] == [full["id"], "epoch", str(result["epoch"])]
+    assert words[3:6] == ["kept", str(full["audit_size"]), full["audit_root"]]
+    assert words[6] == "abandoned"
+    assert int(words[7]) >= abandoned["size"]
+    assert full["audit_size"] + 1 == before["size"]
+    assert record["seq"] == full["audit_size"] + 1
+    assert admin.book("deposit", 5, to_account_id=account["id"]).status == 201
+
+
+@pytest.mark.parametrize("kind", ["full", "incremental"])
+def test_a_moment_after_the_backup_is_exact(deployment: Deployment, kind: str) -> None:
+    admin = deployment.admin
+    account = admin.funded(1_000)
+    full = deployment.backup()
+    admin.book("deposit", 1, to_account_id=account["id"])
+    hold = admin.book("withdrawal", 300, from_account_id=account["id"], hold=True).body
+    kept = admin.account(name="Kept")
+    tag = admin.get(f"/v1/accounts/{kept['id']}").headers["etag"]
+    assert admin.patch(f"/v1/accounts/{kept['id']}", {"name": "At the time"}, tag=tag).status == 200
+    last = admin.get("/v1/transactions?sort=-seq&limit=1").body["data"][0]["seq"]
+    as_it_was = {
+        path: admin.get(path).raw
+        for path in (
+            f"/v1/accounts/{account['id']}",
+            f"/v1/accounts/{kept['id']}",
+            f"/v1/accounts/{account['id']}/entries",
+            f"/v1/transactions/{hold['id']}",
+            "/v1/transactions?limit=200",
+            "/v1/users?limit=200",
+            "/v1/audit?limit=200",
+        )
+    }
+    moment = now()
+    assert admin.post(f"/v1/transactions/{hold['id']}/settle", {}).status == 200
+    admin.book("deposit", 7, to_account_id=account["id"])
+    tag = admin.get(f"/v1/accounts/{kept['id']}").headers["etag"]
+    admin.patch(f"/v1/accounts/{kept['id']}", {"name": "Too late"}, tag=tag)
+    admin.post(
+        "/v1/users",
+        {"username": f"late-{kind}", "password": "a long enough one", "roles": ["customer"]},
+    )
+    later = admin.account(name="Later")
+    if kind == "incremental":
+        deployment.backup("incremental")
+        admin.book("deposit", 9, to_account_id=account["id"])
+
+    result = deployment.restored(full, moment)
+    page = admin.get("/v1/audit?limit=200").body["data"]
+    before = json.loads(as_it_was.pop("/v1/audit?limit=200"))["data"]
+    assert page[: len(before)] == before
+    for path, raw in as_it_was.items():
+        assert admin.get(path).raw == raw, path
+    assert admin.get(f"/v1/accounts/{later['id']}").status == 404
+    assert deployment.checkpoint()["epoch"] == result["epoch"]
+    assert admin.get("/v1/transactions?sort=-seq&limit=1").body["data"][0]["seq"] == last
+    # The held money can be settled again, once.
+    assert admin.post(f"/v1/transactions/{hold['id']}/settle", {}).status == 200
+    assert deployment.verify(deployment.backup("incremental")).body["findings"] == []
+
+
+def test_a_restore_can_itself_be_taken_back(deployment: Deployment) -> None:
+    admin = deployment.admin
+    account = admin.funded(100)
+    full = deployment.backup()
+    admin.book("deposit", 11, to_account_id=account["id"])
+    deployment.restored(full)
+    catalogue = admin.get("/v1/backups?sort=-seq&limit=2").body["data"]
+    assert [one["type"] for one in catalogue] == ["incremental", "full"]
+    first = deployment.checkpoint()["epoch"]
+    deployment.restored(catalogue[0])
+    assert admin.balances(account)["ledger"] == 111
+    assert deployment.checkpoint()["epoch"] == first + 1
+    # The moment between the two lay in an epoch that neither backup nor book continue.
+    assert deployment.maintenance(True).status == 200
+    assert deployment.restore(full, now()).code == "backup_invalid"
+
+
+def test_a_restore_needs_an_admin_maintenance_and_a_fresh_factor(deployment: Deployment) -> None:
+    admin = deployment.admin
+    full = deployment.backup()
+    deployment.maintenance(False)
+    key = "restore-0123456789abcdef"
+    refused = deployment.restore(full, key=key)
+    assert (refused.status, refused.code) == (409, "not_in_maintenance")
+    again = deployment.restore(full, key=key)
+    assert (again.status, again.headers.get("idempotency-replayed")) == (409, "true")
+    assert deployment.maintenance(True).status == 200
+
+    body = {"username": "second", "password": "a long enough one", "roles": ["admin"]}
+    assert admin.post("/v1/users", body).code == "read_only"
+    deployment.maintenance(False)
+    assert admin.post("/v1/users", body).status == 201
+    deployment.maintenance(True)
+    second = log_in(deployment.server.port, "second", "a long enough one")
+    answer = second.post(f"/v1/backups/{full['id']}/restore", {})
+    assert (answer.status, answer.code) == (403, "mfa_required")
+    assert deployment.restore({"id": "bak_none"}).status == 404
+
+    done = deployment.restore(full, key="restore-fedcba9876543210")
+    assert done.status == 200
+    replay = deployment.restore(full, key="restore-fedcba9876543210")
+    assert replay.headers["idempotency-replayed"] == "true"
+    assert replay.body == done.body
+    assert second.get("/v1/backups").status == 401  # all other sessions have ended
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "corrupt": (lambda one: flip(one / "book.db"), "book.db is corrupt"),
+    "truncated": (lambda one: cut(one / "book.db"), "book.db is truncated"),
+    "half written": (lambda one: (one / "manifest.json").unlink(), "never finished"),
+    "missing": (lambda one: (one / "book.db").unlink(), "book.db is missing"),
+    "changed": (lambda one: swap(one / "manifest.json", b"full", b"Full"), "not signed"),
+    "no manifest": (lambda one: (one / "manifest.json").write_bytes(b"\x00["), "damaged"),
+}
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-4096])
+
+
+def swap(path: Path, old: bytes, new: bytes) -> None:
+    path.write_bytes(path.read_bytes().replace(old, new))
+
+
+def test_what_cannot_be_restored_is_refused_by_name(deployment: Deployment, tmp_path: Path) -> None:
+    admin = deployment.admin
+    account = admin.funded(100)
+    full = deployment.backup()
+    place = deployment.folder / full["id"]
+    shutil.copytree(place, tmp_path / "whole")
+    epoch = deployment.checkpoint()["epoch"]
+    assert deployment.verify(full).body == {"id": full["id"], "valid": True, "findings": []}
+    assert admin.get(f"/v1/backups/{full['id']}").body["valid"] is True
+    admin.book("deposit", 1, to_account_id=account["id"])
+    deployment.maintenance(True)
+    for name, (damage, said) in DAMAGES.items():
+        damage(place)
+        found = deployment.verify(full).body
+        assert found["valid"] is False, name
+        assert said in found["findings"][0], name
+        answer = deployment.restore(full)
+        assert (answer.status, answer.code) == (422, "backup_invalid"), name
+        assert full["id"] in answer.body["detail"], name
+        assert said in answer.body["detail"], name
+        shutil.rmtree(place)
+        shutil.copytree(tmp_path / "whole", place)
+    assert admin.balances(account)["ledger"] == 101
+    assert deployment.checkpoint()["epoch"] == epoch
+    assert not list(deployment.folder.glob(".partial*"))
+
+
+def test_the_backup_of_another_deployment_is_foreign(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = Deployment(tmp_path / "other")
+    theirs = other.backup()
+    assert other.server.stop() == 0
+    ours = deployment.backup()
+    place = deployment.folder / ours["id"]
+    shutil.rmtree(place)
+    shutil.copytree(other.folder / theirs["id"], place)
+    found = deployment.verify(ours).body["findings"]
+    assert "not signed by this deployment" in found[0]
+    deployment.maintenance(True)
+    assert deployment.restore(ours).code == "backup_invalid"
+
+
+def log_in_again(server: Server, made: Deployment) -> Client:
+    """Go on with the session that has the second factor."""
+    return Client(server.port, token=made.admin.token, user_id=made.admin.user_id)
+
+
+def test_writes_go_on_while_a_backup_is_made(deployment: Deployment) -> None:
+    import threading
+
+    account = deployment.admin.funded(1)
+    writer = log_in_again(deployment.server, deployment)
+    ended, statuses = threading.Event(), []
+
+    def write() -> None:
+        while not ended.is_set():
+            statuses.append(writer.book("deposit", 1, to_account_id=account["id"]).status)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    made = [deployment.backup(kind) for kind in ("full", "incremental", "incremental")]
+    ended.set()
+    thread.join(20)
+    assert set(statuses) == {201}
+    assert [one["base_id"] for one in made][1:] == [made[0]["id"], made[1]["id"]]
+    for one in made:
+        assert deployment.verify(one).body["findings"] == []
+    balance = deployment.admin.balances(account)["ledger"]
+    deployment.restored(made[1])
+    assert deployment.admin.balances(account)["ledger"] <= balance
+    entries = deployment.admin.get("/v1/transactions?sort=-seq&limit=1").body["data"]
+    assert entries[0]["seq"] == made[1]["last_seq"]
+
+
+def test_a_configuration_holds_no_book_and_no_secret(deployment: Deployment) -> None:
+    made = deployment.backup("configuration")
+    [text] = [path.read_text() for path in (deployment.folder / made["id"]).glob("*.toml")]
+    assert "rate_requests = 100000" in text
+    assert ADMIN_PASSWORD not in text
+    assert deployment.verify(made).body["valid"] is True
+    deployment.maintenance(True)
+    assert "holds no book" in deployment.restore(made).body["detail"]
