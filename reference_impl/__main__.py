@@ -100,6 +100,19 @@ def webhook_times(text: str) -> tuple[int, int, int]:
     )
 
 
+def call_times(text: str) -> tuple[int, int, int]:
+    """Return the three numbers of TIMEOUT/WINDOW/OPEN."""
+    parts = text.split("/")
+    whole = len(parts) == 3 and all(part.isascii() and part.isdigit() for part in parts)
+    numbers = [int(part) for part in parts] if whole and len(text) <= 20 else [0, 0, 0]
+    if not (10 <= numbers[0] <= 60_000 and all(1 <= number <= 3_600 for number in numbers[1:])):
+        raise Refusal(
+            f"--call-timing {text}: give TIMEOUT/WINDOW/OPEN, 10 to 60000 milliseconds and twice"
+            " 1 to 3600 seconds, such as 2000/30/10"
+        )
+    return numbers[0], numbers[1], numbers[2]
+
+
 def classes(text: str) -> str:
     """Return the named classes of characters; refuse a name that is none."""
     from .password_policy import COMPLEXITY
@@ -195,6 +208,14 @@ def retire(database: Path) -> None:
     help="Free space of the database's disk below which the server is not ready.",
 )
 @click.option(
+    "--call-timing",
+    default="2000/30/10",
+    show_default=True,
+    metavar="TIMEOUT/WINDOW/OPEN",
+    help="Of calls to outside systems: milliseconds of an attempt, seconds in which failures"
+    " add up, and seconds for which a breaker stays open.",
+)
+@click.option(
     "--webhook-allow",
     default="",
     envvar="ALLUSE_WEBHOOK_ALLOW",
@@ -233,6 +254,7 @@ def serve(  # noqa: PLR0913 - one argument for each option
     metrics: bool,
     access_log: bool,
     disk_free_min: int,
+    call_timing: str,
     webhook_allow: str,
     webhook_ca: Path | None,
     webhook_timing: str,
@@ -249,6 +271,7 @@ def serve(  # noqa: PLR0913 - one argument for each option
             " put TLS in front of it or add --allow-plain-http"
         )
     requests, window_s = rate("--rate-limit", rate_limit)
+    call_timeout_ms, breaker_window_s, breaker_open_s = call_times(call_timing)
     timeout_ms, retry_ms, retry_max_ms = webhook_times(webhook_timing)
     logins, login_window_s = rate("--login-rate-limit", login_rate_limit)
     settings = Settings(
@@ -268,6 +291,9 @@ def serve(  # noqa: PLR0913 - one argument for each option
         metrics=metrics,
         access_log=access_log,
         disk_free_min=disk_free_min,
+        call_timeout_ms=call_timeout_ms,
+        breaker_window_s=breaker_window_s,
+        breaker_open_s=breaker_open_s,
         webhook_allow=webhook_allow,
         webhook_ca=str(webhook_ca.absolute()) if webhook_ca else "",
         webhook_timeout_ms=timeout_ms,

@@ -23,6 +23,8 @@ ADMIN_USERNAME = "admin"
 PASSWORD_VARIABLE = "CERTIFICATION_ADMIN_PASSWORD"  # noqa: S105  a name, not a password
 COUNTERPARTY_PREFIX = "ALLUSE_COUNTERPARTY_"
 """Begins the variables in which a local target reads where its counterparties are."""
+CALL_TIMING = "300/1/1"
+"""Of its calls to the counterparties: 300 ms each, breakers that a check can wait for."""
 READY_TIMEOUT_S = 20.0
 INIT_TIMEOUT_S = 30.0
 LOGIN_RATE = "400/20"
@@ -68,6 +70,8 @@ def reference_command(
             "0",
             "--login-rate-limit",
             LOGIN_RATE,
+            "--call-timing",
+            CALL_TIMING,
         ),
     )
 

@@ -1,4 +1,4 @@
-"""The keys of user management: fetched, kept in the database for all workers, renewed by age or kid.
+"""The keys of user management: kept in the database for all workers, renewed by age and by kid.
 
 A key that is not there is the reason for one fetch; for a while it is then known to be missing, and
 fetches are limited altogether. Keys that could not be renewed serve on, however old they are.

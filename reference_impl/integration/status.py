@@ -165,7 +165,7 @@ def declared(shared: web.Services) -> list[dict[str, Any]]:
 
 
 def health(shared: web.Services, point: Point) -> dict[str, Any]:
-    """Return the finding about one system: degraded without it, not ready only if it is critical."""
+    """Return the finding about one system: without it degraded; not ready if it is critical."""
     row = breakers.load(shared.readers.get(), point.name)
     state = breakers.judge(row.standing, point.rules, shared.clock.now_ms())
     if state is breakers.State.CLOSED:

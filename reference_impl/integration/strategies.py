@@ -84,24 +84,29 @@ def put_strategy(account_id: str) -> flask.Response:
     tag, shared = web.if_match(), web.services()
     shared.gate.check("putStrategy")
     claim = _announce(shared, caller, (account_id, tag))
-    in_doubt = True
+    problem, in_doubt = _associate(shared, account_id, body)
     try:
-        engine = Engine(shared=shared, traceparent=g.trace.parent)
-        key = ids.new_id("str", web.now_ms())
-        try:
-            answer = engine.associate(account_id, key, body.name, body.parameters)
-        except CallFailedError as failed:
-            in_doubt = failed.unknown
-            raise failed.problem() from failed
-        if answer.status >= 400:
-            in_doubt = False
-            raise refusal(answer.code)
-        kept = web.write(caller, "putStrategy", _keep(caller, (account_id, tag), body), once=False)
-    except BaseException:
+        if problem is not None:
+            raise problem
+        return web.write(caller, "putStrategy", _keep(caller, (account_id, tag), body), once=False)
+    except Problem:
         with contextlib.suppress(Problem):  # the announcement ends by itself
             _withdraw(shared, account_id, claim, in_doubt=in_doubt)
         raise
-    return kept
+
+
+def _associate(
+    shared: web.Services, account_id: str, body: PutStrategy
+) -> tuple[Problem | None, bool]:
+    """Tell the engine; return why it did not take it, and whether it may have taken it."""
+    engine = Engine(shared=shared, traceparent=g.trace.parent)
+    try:
+        # A key of its own: the same strategy again, after another one, is another effect.
+        key = ids.new_id("str", web.now_ms())
+        answer = engine.associate(account_id, key, body.name, body.parameters)
+    except CallFailedError as failed:
+        return failed.problem(), failed.unknown
+    return (refusal(answer.code), False) if answer.status >= 400 else (None, True)
 
 
 def refusal(code: str) -> Problem:

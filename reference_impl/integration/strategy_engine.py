@@ -83,6 +83,10 @@ class Run:
 
 def judge(found: Execution, run: Run, now_ms: int) -> str | None:
     """Return why nothing of an execution may be booked; None if it is sound."""
+    return _foreign(found, run, now_ms) or _unsound(found, run)
+
+
+def _foreign(found: Execution, run: Run, now_ms: int) -> str | None:
     named = (found.execution_ref, found.account_ref, found.strategy)
     if named != (run.id, run.account_id, run.strategy):
         return "the answer names another execution, account or strategy"
@@ -92,19 +96,29 @@ def judge(found: Execution, run: Run, now_ms: int) -> str | None:
     earliest, latest = run.created_at - CLOCKS_APART_MS, now_ms + CLOCKS_APART_MS
     if not all(earliest <= clock.milliseconds(instant) <= latest for instant in instants):
         return "the answer has times that are not those of this execution"
+    return None
+
+
+def _unsound(found: Execution, run: Run) -> str | None:
     if found.status != "done" and found.results:
         return "there are results of an execution that is not done"
     if len({result.result_id for result in found.results}) < len(found.results):
         return "two results have one id"
-    for result in found.results:
-        if result.amount.currency != run.currency:
-            return "a result is in another currency"
-        if result.amount.amount < 1:
-            return "a result has no amount"
-        if result.kind == "assignment" and (result.instrument is None or result.quantity is None):
-            return "an assignment lacks its instrument or quantity"
+    wrong = next(filter(None, (_wrong(result, run.currency) for result in found.results)), None)
+    if wrong is not None:
+        return wrong
     costs = [item.amount.amount for item in found.results if item.kind == "assignment"]
     return "assignments cost more than was available" if sum(costs) > run.available else None
+
+
+def _wrong(result: Result, currency: str) -> str | None:
+    if result.amount.currency != currency:
+        return "a result is in another currency"
+    if result.amount.amount < 1:
+        return "a result has no amount"
+    if result.kind == "assignment" and (result.instrument is None or result.quantity is None):
+        return "an assignment lacks its instrument or quantity"
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ background. The engine is asked outside any transaction; what comes of it is one
 begins with a look at whether the execution has ended meanwhile.
 """
 
+import functools
 import json
 import logging
 import random
@@ -73,14 +74,15 @@ def repair(shared: web.Services, now_ms: int) -> bool:
             except CallFailedError as failed:
                 _log.info("a strategy of %s waits: %s", row["account_id"], failed)
                 return False
-        known = (row["account_id"], row["changing_until"])
-        shared.writer.submit(
-            lambda connection, known=known: connection.execute(
-                "UPDATE strategies SET in_doubt = 0 WHERE account_id = ? AND changing_until = ?",
-                known,
-            )
-        )
+        shared.writer.submit(functools.partial(_settled, row["account_id"], row["changing_until"]))
     return True
+
+
+def _settled(account_id: str, until_ms: int, connection: sqlite3.Connection) -> None:
+    connection.execute(
+        "UPDATE strategies SET in_doubt = 0 WHERE account_id = ? AND changing_until = ?",
+        (account_id, until_ms),
+    )
 
 
 def run_of(row: sqlite3.Row) -> Run:
@@ -100,7 +102,8 @@ def advance(shared: web.Services, run: Run, *, patient: bool = False) -> bool:
         found = ask(engine, run)
     except CallFailedError as failed:
         _log.info("%s waits: %s", run.id, failed)
-        change(shared, run, lambda tx: postpone(tx, run, failed.retry_after_s))
+        pause_s = failed.retry_after_s
+        change(shared, run, lambda tx: postpone(tx, run, pause_s))
         return failed.reason not in LATER
     if isinstance(found, str):
         reason = found
