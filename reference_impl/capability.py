@@ -26,8 +26,7 @@ NOT_BUILT = (
     "listRecoveries",
 )
 """Operations of the module operations that are not there."""
-NOT_INTEGRATED = (
-)
+NOT_INTEGRATED = ()
 """Operations of the module integration that are not there."""
 
 
@@ -109,7 +108,7 @@ def document(shared: web.Services) -> dict[str, Any]:
         "observability": observability(settings),
         "backup": {"types": ["full", "incremental", "configuration"]},
         "components": [
-            {"name": name, "health": check} for name, check in health.COMPONENTS.items()
+            {"name": name, "health": check} for name, check in health.components(shared).items()
         ],
         "clock": {"controllable": False},
     }

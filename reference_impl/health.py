@@ -4,6 +4,7 @@ Each check asks the dependency itself, and its finding is kept for a second: so 
 true, and asking often costs nothing. Who waits for the writer waits for a bounded time.
 """
 
+import functools
 import shutil
 import sqlite3
 import threading
@@ -17,6 +18,7 @@ import msgspec
 from . import access, audit, clock, merkle, outbox, web
 from .config import OUTBOX_BACKLOG_MAX
 from .delivery import figures as delivery
+from .integration import status
 from .problems import RETRY_AFTER_S, Problem
 
 blueprint = flask.Blueprint("health", __name__)
@@ -26,6 +28,8 @@ KEPT_S = 1.0
 WRITER_WAIT_S = 0.4
 """An empty write that takes longer than this means that writes do not get through."""
 _finding = threading.Lock()
+Check = tuple[str, Callable[[web.Services], dict[str, Any]]]
+"""Component type, and how to look."""
 
 
 @blueprint.get("/health/live")
@@ -53,14 +57,15 @@ def findings(shared: web.Services) -> dict[str, list[dict[str, Any]]]:
         with _finding:
             kept = flask.current_app.extensions.get("alluse.health")
             if kept is None or time.monotonic() - kept[0] > KEPT_S:
-                found = {name: [_checked(name, shared)] for name in CHECKS}
+                looks = {**CHECKS, **_outside(shared)}
+                found = {name: [_checked(look, shared)] for name, look in looks.items()}
                 kept = flask.current_app.extensions["alluse.health"] = (time.monotonic(), found)
     checks: dict[str, list[dict[str, Any]]] = kept[1]
     return checks
 
 
-def _checked(name: str, shared: web.Services) -> dict[str, Any]:
-    kind, look = CHECKS[name]
+def _checked(check: Check, shared: web.Services) -> dict[str, Any]:
+    kind, look = check
     try:
         found = look(shared)
     except (sqlite3.Error, LookupError, OSError) as error:
@@ -112,7 +117,7 @@ def _audit(shared: web.Services) -> dict[str, Any]:
     return {"status": "pass", "observedValue": age_s, "observedUnit": "s"}
 
 
-CHECKS: dict[str, tuple[str, Callable[[web.Services], dict[str, Any]]]] = {
+CHECKS: dict[str, Check] = {
     "database:read": ("datastore", _read),
     "database:writer": ("datastore", _writer),
     "disk:space": ("system", _disk),
@@ -129,6 +134,21 @@ COMPONENTS = {
     "audit": "audit:checkpoint",
 }
 """Component -> its check, as the capability document names them."""
+
+
+def _outside(shared: web.Services) -> dict[str, Check]:
+    """Return the breakers of the outside systems: what waits for them is degraded, no more."""
+    return {
+        status.check_name(point): ("system", functools.partial(status.health, point))
+        for point in shared.outbound.registry
+        if point.configured
+    }
+
+
+def components(shared: web.Services) -> dict[str, str]:
+    """Return the components with their checks, outside systems by their names."""
+    points = [point for point in shared.outbound.registry if point.configured]
+    return {**COMPONENTS, **{point.name: status.check_name(point) for point in points}}
 
 
 def _shows_detail() -> bool:

@@ -164,7 +164,7 @@ def declared(shared: web.Services) -> list[dict[str, Any]]:
     ]
 
 
-def health(shared: web.Services, point: Point) -> dict[str, Any]:
+def health(point: Point, shared: web.Services) -> dict[str, Any]:
     """Return the finding about one system: without it degraded; not ready if it is critical."""
     row = breakers.load(shared.readers.get(), point.name)
     state = breakers.judge(row.standing, point.rules, shared.clock.now_ms())
