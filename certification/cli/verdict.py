@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 FIXES_SHOWN = 5
 REASONS_SHOWN = 10
+STORY_LINES_SHOWN = 14
+"""Of what was expected and observed; the report has all of it."""
 
 
 def verdict_text(judgement: Judgement) -> str:
@@ -41,7 +43,9 @@ def verdict_text(judgement: Judgement) -> str:
         lines.append(f"FAIL {row.check.id}: {row.check.failure_title}")
         if row.findings:
             finding = row.findings[0]
-            lines.append(f"     expected {finding.expected}, got {finding.observed}")
+            told = f"expected {finding.expected}, got {finding.observed}"
+            # A witness story has several lines; indented, none can pass for a line of ours.
+            lines += [f"     {line}" for line in told.splitlines()[:STORY_LINES_SHOWN]]
         lines.append(f"     replay: {certify_command(row.check.id, header)}")
     if len(failed) > FIXES_SHOWN:
         lines.append(f"... and {len(failed) - FIXES_SHOWN} more failed checks, see the report")
