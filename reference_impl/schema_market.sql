@@ -158,6 +158,7 @@ CREATE TABLE reconciliations (
   status      TEXT    NOT NULL DEFAULT 'running'
               CHECK (status IN ('running', 'equal', 'different', 'failed')),
   differences TEXT    NOT NULL DEFAULT '[]' CHECK (differences LIKE '[%]'),
+  differing   INTEGER NOT NULL DEFAULT 0,
   reason      TEXT,
   as_of       INTEGER,                           -- the oldest of what the market said
   attempts    INTEGER NOT NULL DEFAULT 0,
@@ -206,6 +207,6 @@ BEGIN
   INSERT INTO outbox (type, subject, kind, data, traceparent, created_at)
     SELECT 'alluse.positions.reconciled', NEW.id, NEW.status,
            '{"account_id":"' || NEW.account_id || '"'
-             || ',"differences":' || json_array_length(NEW.differences) || '}',
+             || ',"differences":' || NEW.differing || '}',
            traceparent, NEW.finished_at FROM outbox_state;
 END;

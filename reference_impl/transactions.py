@@ -7,6 +7,7 @@ import flask
 
 from . import access, accounts, booking, idempotency, journal, listing, requests, views, web
 from .access import Caller, Rank
+from .integration import order_rows
 from .problems import Problem
 
 blueprint = flask.Blueprint("transactions", __name__)
@@ -119,6 +120,7 @@ def settle_transaction(transaction_id: str) -> flask.Response:
 
     def change(tx: web.Tx) -> idempotency.Reply:
         booking.settle(tx, caller, transaction_id, body)
+        order_rows.check_own_hold(tx.connection, transaction_id)
         return _reply(tx, transaction_id, 200)
 
     return web.write(caller, "settleTransaction", change)
@@ -132,6 +134,7 @@ def void_transaction(transaction_id: str) -> flask.Response:
 
     def change(tx: web.Tx) -> idempotency.Reply:
         booking.void(tx, caller, transaction_id)
+        order_rows.check_own_hold(tx.connection, transaction_id)
         return _reply(tx, transaction_id, 200)
 
     return web.write(caller, "voidTransaction", change)

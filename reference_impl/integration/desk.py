@@ -10,10 +10,11 @@ import sqlite3
 from collections.abc import Callable
 from typing import TypeVar
 
-from .. import audit, outbox, web
-from ..problems import Problem
+from reference_impl import audit, outbox, web
+from reference_impl.problems import Problem
+
 from . import executions, order_rows, trading
-from .market import Market, Placed, Refusal, Standing
+from .market import Market, Placed, Refusal, Standing, check_way
 from .outbound import CallFailedError, Reason
 from .trading import Order
 
@@ -34,6 +35,7 @@ def record(
     """Write what came of a step, under the order as it is now; audited where it has a name."""
 
     def run(connection: sqlite3.Connection) -> T:
+        shared.gate.check(action or "postponeOrder")
         now = shared.clock.now_ms()
         outbox.begin(connection, now, order.traceparent)
         tx = web.Tx(connection=connection, now_ms=now, services=shared)
@@ -48,23 +50,39 @@ def record(
     return shared.writer.submit(run)
 
 
-def advance(shared: web.Services, order: Order, *, patient: bool = False) -> Order:
-    """Do the next step: place it, cancel it, or look at it. Never raises for the market's sake."""
+def advance(shared: web.Services, order: Order, *, patient: bool = False) -> bool:
+    """Do the next step: place it, cancel it, or look at it; False where the market was not asked.
+
+    Never raises for the market's sake, nor where nothing can be written now: it stays due.
+    """
     market = Market(shared=shared, patient=patient)
     try:
-        if order.live and order.market_id is None:
-            order = placed(shared, order, _place(market, order))
-        if order.live and order.market_id is not None:
-            order = _go_on(shared, market, order)
+        if order.live:
+            _step(shared, market, order)
     except CallFailedError as failed:
         _log.info("%s waits: %s", order.id, failed)
-        order = postpone(shared, order, failed)
-    return order
+        if failed.reason in LATER:
+            return False
+        postpone(shared, order, failed)
+    except Problem as busy:
+        _log.info("%s stays due: %s", order.id, busy.code)
+    return True
+
+
+def _step(shared: web.Services, market: Market, order: Order) -> None:
+    if order.market_id is None:
+        order = placed(shared, order, _place(market, order))
+        if order.market_id is None or not order.live or order.cancel_at is None:
+            return
+    if order.cancel_at is not None and order.ending is None:
+        cancelled(shared, order, market.cancel(order))
+    else:
+        watched(shared, order, market.get(order))
 
 
 def _place(market: Market, order: Order) -> Placed:
     """Place it; after an attempt whose end is not known the market is asked first."""
-    if order.attempts > 1:
+    if order.attempts:
         found = market.find(order)
         if found is not None:
             return found
@@ -91,18 +109,9 @@ def placed(shared: web.Services, order: Order, answer: Placed) -> Order:
 
 def _seen(tx: order_rows.Tx, now: Order, answer: Standing) -> Order:
     """Take over that the market has ended an order without filling it."""
-    if answer.status == "cancelled" or answer.status == "rejected":
+    if answer.status in {"cancelled", "rejected"}:
         return executions.ended_by_market(tx, now, answer.status, answer.filled)
     return now
-
-
-def _go_on(shared: web.Services, market: Market, order: Order) -> Order:
-    """Cancel an order if that is wished, else look at it if it is time."""
-    if order.cancel_at is not None and order.ending is None:
-        return cancelled(shared, order, market.cancel(order))
-    if market.patient:
-        return watched(shared, order, market.get(order))
-    return order
 
 
 def cancelled(shared: web.Services, order: Order, answer: Standing | None) -> Order:
@@ -133,30 +142,32 @@ def watched(shared: web.Services, order: Order, answer: Standing | None) -> Orde
     return record(shared, order, change, "watchOrder")
 
 
-def postpone(shared: web.Services, order: Order, failed: CallFailedError) -> Order:
-    """Say when the market is asked again; a call that never went out is not an attempt."""
+def postpone(shared: web.Services, order: Order, failed: CallFailedError) -> None:
+    """Say when the market is asked again."""
 
     def change(tx: order_rows.Tx, now: Order) -> Order:
         if not now.live:
             return now
-        attempts = now.attempts + (failed.reason not in LATER)
+        attempts = now.attempts + 1
         wait_ms = trading.backoff_ms(attempts, retry_after_s=failed.retry_after_s)
         return order_rows.change(tx, now, attempts=attempts, due_at=tx.now_ms + wait_ms)
 
     try:
-        return record(shared, order, change)
-    except Problem as busy:  # it stays due
+        record(shared, order, change)
+    except Problem as busy:
         _log.info("%s stays due: %s", order.id, busy.code)
-        return order
 
 
 def step(shared: web.Services) -> bool:
     """Go on with the orders that are due; True if there may be more. One worker at a time."""
+    try:
+        check_way(shared)
+    except Problem:
+        return False
     now_ms = shared.clock.now_ms()
     rows = shared.readers.get().execute(
         f"{order_rows.SELECT} WHERE due_at <= ? ORDER BY due_at LIMIT ?", (now_ms, DUE_ROWS)
     )
     orders = [order_rows.order_of(row) for row in rows.fetchall()]
-    for order in orders:
-        advance(shared, order, patient=True)
-    return len(orders) == DUE_ROWS
+    asked = all(advance(shared, order, patient=True) for order in orders)
+    return asked and len(orders) == DUE_ROWS

@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from .. import web
-from ..config import MAX_AMOUNT
+from reference_impl import web
+from reference_impl.config import MAX_AMOUNT
+
 from . import breakers, registry
 from .outbound import Answer, Call, CallFailedError, Reason, query, segment
 from .trading import Order
@@ -77,7 +78,7 @@ def check_way(shared: web.Services) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Market:
-    """The calls; `patient` in the background. Each raises CallFailedError where nothing is known."""
+    """The calls, `patient` in the background; CallFailedError where nothing is known."""
 
     shared: web.Services
     patient: bool = False

@@ -17,8 +17,8 @@ from .trading import Ending, Order, Report
 
 KIND = "trade"
 ACTOR = "market"
-_COLUMNS = ", ".join(field.name for field in fields(Order))
-SELECT = f"SELECT {_COLUMNS} FROM orders"  # noqa: S608 - own column names
+NAMES = tuple(field.name for field in fields(Order))
+SELECT = f"SELECT {', '.join(NAMES)} FROM orders"  # noqa: S608 - own column names
 _SHOWN = ("id", "account_id", "bucket", "instrument", "side", "quantity", "filled", "status")
 
 

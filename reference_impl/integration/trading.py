@@ -154,11 +154,11 @@ def cost_of(*, quantity: int, cost: int, sold: int) -> int:
 
 def backoff_ms(attempts: int, *, retry_after_s: int = 0) -> int:
     """Return how long to wait after so many attempts, at least as long as the market asks for."""
-    bound = min(BACKOFF_MS * 2 ** min(attempts, 10), BACKOFF_MS_MAX)
+    bound = min(BACKOFF_MS << min(attempts, 10), BACKOFF_MS_MAX)
     wait = random.randint(bound // 2, bound)  # noqa: S311 - spreads load
     return max(wait, retry_after_s * 1000)
 
 
 def watch_ms(attempts: int) -> int:
     """Return when to look at an open order again: later and later."""
-    return min(WATCH_MS * 2 ** min(attempts, 10), WATCH_MS_MAX)
+    return min(WATCH_MS << min(attempts, 10), WATCH_MS_MAX)

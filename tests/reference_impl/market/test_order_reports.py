@@ -1,10 +1,9 @@
-"""Execution reports in any order, any number of times: what is booked in the end, and what never."""
+"""Execution reports in any order, any number of times: what is booked, and what never."""
 
 import itertools
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
