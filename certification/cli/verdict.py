@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from certification.progress import printable
+from certification.report.facts import run_facts
 from certification.report.replay import certify_command
 from certification.report.text import interval_text, percent_text, score_text
 from certification.results import NOT_SELECTED, CheckResult
@@ -30,7 +31,7 @@ def verdict_text(judgement: Judgement) -> str:
         "",
         f"{verdict.level}   requested {verdict.requested_level}: {reached}",
         f"score {interval_text(score.total)}, {percent_text(score.coverage)} decided",
-        f"profile {judgement.profile.name}, seed {header.seed}",
+        f"profile {judgement.profile.name}, seed {header.seed}{_spent(judgement)}",
         "checks: " + ", ".join(f"{count} {name}" for name, count in sorted(outcomes.items())),
     ]
     if header.selection:
@@ -57,6 +58,12 @@ def verdict_text(judgement: Judgement) -> str:
                 f"fix first: {fix.check} gives {score_text(fix.total_after)} ({fix.level_after})"
             )
     return "\n".join(printable(line) for line in lines)
+
+
+def _spent(judgement: Judgement) -> str:
+    """Return what the run cost the deployment; nothing where the evidence was cut."""
+    facts = run_facts(judgement.run, judgement.profile)
+    return f"; {facts.requests:,} requests in {facts.duration}" if facts.requests else ""
 
 
 def _undecided(checks: Sequence[CheckResult]) -> list[str]:

@@ -26,3 +26,10 @@ def test_a_long_story_is_cut(tmp_path: Path) -> None:
     shown = [line for line in verdict_text(judgement).splitlines() if line.startswith("     step-")]
     failed = verdict_text(judgement).count("\nFAIL ")
     assert 0 < len(shown) <= failed * STORY_LINES_SHOWN
+
+
+def test_what_the_run_cost_the_deployment_is_stated(tmp_path: Path) -> None:
+    judgement, _ = judged(tmp_path)
+    footer = judgement.run.footer
+    assert footer is not None
+    assert f"; {footer.requests:,} requests in " in verdict_text(judgement)
