@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from reference_impl import background, metrics, web
+from reference_impl import background, database, metrics, web
 from reference_impl.config import Settings
 from reference_impl.integration import registry
 from reference_impl.problems import Problem
@@ -98,10 +98,10 @@ class Runner:
 
     def _rounds(self, subscriber: Subscriber) -> None:
         while self._goes_on():
+            self._wake.clear()  # first: what comes during the round is not slept over
             wait_s = subscriber.turn()
             if wait_s > 0:
                 self._wake.wait(wait_s)
-            self._wake.clear()
 
 
 class Dispatcher:
@@ -112,6 +112,7 @@ class Dispatcher:
         self._shared = shared
         self._until_s = 0.0
         self._newest = -1
+        self._epoch = ""
         self._runners: dict[str, Runner] = {}
         for system in ("webhook", "notification", "reporting"):
             for outcome in OUTCOMES:
@@ -133,6 +134,11 @@ class Dispatcher:
         """Look for new events and for subscribers that came or went."""
         self._until_s = time.monotonic() + OWNED_S
         connection = self._shared.readers.get()
+        epoch = database.meta(connection, "epoch")
+        if epoch != self._epoch:  # restored: what the runners have in memory is about another book
+            self._epoch = epoch
+            for name in list(self._runners):
+                self._runners.pop(name).stop()
         wanted = self._wanted()
         for name in [name for name in self._runners if name not in wanted]:
             self._runners.pop(name).stop()

@@ -71,7 +71,7 @@ class Notification:
         now_ms = shared.clock.now_ms()
         if state.paused_until > now_ms:
             return min((state.paused_until - now_ms) / 1000, IDLE_S)
-        done = Round(consumer=self.consumer, position=state.position, in_a_row=state.in_a_row)
+        done = store.begun(self.consumer, state)
         batch = self._batch or self._next(done)
         if batch is None:
             return IDLE_S

@@ -84,7 +84,7 @@ class Webhook:
         if state.paused_until > now_ms:
             return min((state.paused_until - now_ms) / 1000, IDLE_S)
         probing = state.in_a_row >= PAUSE_AFTER
-        done = Round(consumer=self.consumer, position=state.position, in_a_row=state.in_a_row)
+        done = store.begun(self.consumer, state)
         due, scanned = self._due(now_ms, done), self._scan(done)
         fresh, held = self._split(scanned, due)
         done.waiting |= held

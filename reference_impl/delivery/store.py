@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from reference_impl import audit, outbox
+from reference_impl import audit, database, outbox
 
 NOTIFICATION = "notification"
 SET_ASIDE_KEPT = 1000
@@ -37,6 +37,8 @@ class State:
 
     position: int
     waiting: dict[int, Waiting]
+    epoch: str
+    """Of the book: after a restore what is in memory here is about another one."""
     in_a_row: int = 0
     paused_until: int = 0
     last_taken: int = 0
@@ -58,6 +60,7 @@ class Round:
 
     consumer: str
     position: int
+    epoch: str
     taken: int = 0
     failures: int = 0
     missed: int = 0
@@ -91,6 +94,7 @@ def load(connection: sqlite3.Connection, consumer: str) -> State:
     )
     return State(
         position=outbox.position(connection, consumer),
+        epoch=database.meta(connection, "epoch"),
         waiting={
             each["seq"]: Waiting(
                 attempts=each["attempts"],
@@ -103,6 +107,13 @@ def load(connection: sqlite3.Connection, consumer: str) -> State:
         in_a_row=row["in_a_row"],
         paused_until=row["paused_until"] or 0,
         last_taken=row["last_taken"] or 0,
+    )
+
+
+def begun(consumer: str, state: State) -> Round:
+    """Return a round in which nothing has happened yet."""
+    return Round(
+        consumer=consumer, position=state.position, epoch=state.epoch, in_a_row=state.in_a_row
     )
 
 
@@ -134,13 +145,14 @@ def newest(connection: sqlite3.Connection) -> int:
 def record(connection: sqlite3.Connection, done: Round, now_ms: int, fence: Fence) -> None:
     """Write what a round has changed, in the writer's transaction.
 
-    Raises LostError, before anything is written, if this process delivers no more or the
-    subscriber has ended.
+    Raises LostError, before anything is written, if this process delivers no more, the subscriber
+    has ended or the book was restored.
     """
     there = connection.execute(
         "SELECT 1 FROM delivery_states WHERE consumer = ?", (done.consumer,)
     ).fetchone()
-    if there is None or not fence(connection):
+    same = database.meta(connection, "epoch") == done.epoch
+    if there is None or not same or not fence(connection):
         raise LostError(done.consumer)
     outbox.advance(connection, done.consumer, done.position)
     connection.executemany(

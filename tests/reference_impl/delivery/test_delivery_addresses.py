@@ -133,13 +133,13 @@ def test_a_name_is_refused_if_any_of_its_addresses_is_internal(found: tuple[str,
     assert addresses.addresses(place, answers("8.8.8.8", "8.8.8.8")) == ("8.8.8.8",)
 
 
-class Connected(Exception):
+class ConnectedError(Exception):
     """Where a connection would have gone."""
 
 
 def test_a_connection_goes_to_the_address_that_was_checked(monkeypatch: Any) -> None:
     def connect(address: tuple[str, int], **_: Any) -> None:
-        raise Connected(address)
+        raise ConnectedError(address)
 
     monkeypatch.setattr(socket, "create_connection", connect)
     line = sending.Line(
@@ -148,7 +148,7 @@ def test_a_connection_goes_to_the_address_that_was_checked(monkeypatch: Any) -> 
         context=sending.tls_context(None),
         resolve=answers("93.184.216.34"),
     )
-    with pytest.raises(Connected) as caught:
+    with pytest.raises(ConnectedError) as caught:
         line.post(b"{}", {})
     assert caught.value.args[0] == ("93.184.216.34", 443)
 

@@ -1,6 +1,6 @@
 """One attempt: its total time, what counts as an answer, kept connections, and certificates."""
 
-import datetime
+import datetime as dt
 import ipaddress
 import socket
 import ssl
@@ -161,7 +161,7 @@ def test_a_body_that_stops_does_not_mix_into_the_next_answer() -> None:
 def certificate(folder: Path, name: str) -> tuple[ssl.SSLContext, Path]:
     """Return a server's context with a certificate of its own, and the file to trust it by."""
     key = ec.generate_private_key(ec.SECP256R1())
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
     try:
         alternative: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(name))
@@ -173,8 +173,8 @@ def certificate(folder: Path, name: str) -> tuple[ssl.SSLContext, Path]:
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
