@@ -236,6 +236,14 @@ def retire(database: Path) -> None:
     metavar="TIMEOUT/FIRST/MOST",
     help="Milliseconds of an attempt, and of the first and the longest pause after a failure.",
 )
+@click.option(
+    "--alert-scale",
+    default=1.0,
+    show_default=True,
+    envvar="ALLUSE_ALERT_SCALE",
+    type=click.FloatRange(1, 3600),
+    help="Divides all times of the alert rules, for tests that wait for them.",
+)
 @click.option("--allow-plain-http", is_flag=True, help="Serve without TLS beyond loopback.")
 @click.option("--die-with-parent", is_flag=True, help="Stop when the starting process is gone.")
 def serve(  # noqa: PLR0913 - one argument for each option
@@ -258,6 +266,7 @@ def serve(  # noqa: PLR0913 - one argument for each option
     webhook_allow: str,
     webhook_ca: Path | None,
     webhook_timing: str,
+    alert_scale: float,
     allow_plain_http: bool,
     die_with_parent: bool,
 ) -> None:
@@ -299,6 +308,7 @@ def serve(  # noqa: PLR0913 - one argument for each option
         webhook_timeout_ms=timeout_ms,
         webhook_retry_ms=retry_ms,
         webhook_retry_max_ms=retry_max_ms,
+        alert_scale=alert_scale,
     )
     try:
         code = serving.serve(settings, die_with_parent=die_with_parent)

@@ -50,10 +50,12 @@ from . import (
     web,
     writer,
 )
+from .alerting import evaluator
+from .alerting import resources as alerting
 from .analytics import resources as analytics
 from .clock import Clock, SystemClock
-from .delivery import dispatcher, webhooks
 from .dashboards import resources as dashboards
+from .delivery import dispatcher, webhooks
 from .growth import resources as growth
 from .integration import breakers, market_resources, outbound, registry
 from .integration import resources as integrations
@@ -113,6 +115,7 @@ def create_app(settings: config.Settings | None = None, clock: Clock | None = No
     for part in PARTS:
         app.register_blueprint(part.blueprint)
     for blueprint in (
+        alerting.blueprint,
         analytics.blueprint,
         backups.blueprint,
         *growth.BLUEPRINTS,
@@ -124,6 +127,7 @@ def create_app(settings: config.Settings | None = None, clock: Clock | None = No
     reports_builder.install(app)
     jobs = app.extensions["alluse.background"] = background.Background(shared)
     housekeeping.install(jobs, shared)
+    app.extensions["alluse.alerts"] = evaluator.install(jobs, shared)
     dispatcher.install(jobs, shared)
     integrations.install(jobs, shared)
     market_resources.install(jobs, shared)

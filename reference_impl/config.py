@@ -126,6 +126,8 @@ class Settings:
     """So long the secret before a rotation signs as well."""
     disk_free_min: int = DISK_FREE_MIN_BYTES
     """Bytes that must be free for readiness; below four times as many it warns."""
+    alert_scale: float = 1.0
+    """All times of the alert rules are divided by this; 60 makes a second of a minute."""
     drain_s: float = 0.1
     """How long readiness says no before the server stops to take requests."""
     backup_folder: str = ""

@@ -37,6 +37,7 @@ READ = (
     ("process_start_time_seconds", "gauge", "When this server was started.", ()),
     ("disk_free_bytes", "gauge", "Free space on the disk of the database.", ()),
     ("disk_size_bytes", "gauge", "Size of the disk of the database.", ()),
+    ("system_cpus", "gauge", "Processors of the machine.", ()),
     ("system_memory_available_bytes", "gauge", "Memory of the machine that is available.", ()),
     ("system_memory_total_bytes", "gauge", "Memory of the machine.", ()),
     ("db_size_bytes", "gauge", "Size of the database file.", ()),
@@ -90,6 +91,7 @@ MEANINGS = {
     "start_time": "process_start_time_seconds",
     "disk_free": "disk_free_bytes",
     "disk_size": "disk_size_bytes",
+    "machine_processors": "system_cpus",
     "machine_memory_available": "system_memory_available_bytes",
     "machine_memory": "system_memory_total_bytes",
     "database_size": "db_size_bytes",
@@ -250,6 +252,7 @@ def machine(shared: web.Services) -> Iterator[tuple[str, tuple[str, ...], float]
     yield "disk_free_bytes", (), disk.free
     yield "disk_size_bytes", (), disk.total
     yield "db_size_bytes", (), path.stat().st_size
+    yield "system_cpus", (), os.cpu_count() or 1
     log = Path(f"{path}-wal")
     yield "db_wal_bytes", (), log.stat().st_size if log.exists() else 0
     yield "db_integrity_ok", (), 0 if (runtime / serving.DISK_LOST).is_file() else 1

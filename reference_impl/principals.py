@@ -11,6 +11,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 AREAS = {
+    "alerts": "metrics",
+    "silences": "metrics",
+    "recoveries": "metrics",
+    "api": "metrics",
     "dashboards": "metrics",
     "systems": "growth",
     "merges": "growth",

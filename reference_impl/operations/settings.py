@@ -17,7 +17,6 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-
 from reference_impl.config import ENVIRONMENT_PREFIX, Settings, StartRefusedError
 
 CONFIG = "ALLUSE_CONFIG"
@@ -34,6 +33,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "login_requests": (1, 1_000_000_000),
     "login_window_s": (1, 86_400),
     "drain_s": (0, 20),
+    "alert_scale": (1, 3600),
 }
 """Least and most; a number without an entry is at least 0."""
 MOST = 2**53

@@ -1,0 +1,94 @@
+"""The job that judges the rules: sample all metrics, see what holds, write what changes."""
+
+import logging
+import sqlite3
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from prometheus_client.core import Metric
+
+from reference_impl import background, metrics_scrape, outbox, web
+
+from . import judge, store
+from .history import Samples
+from .machine import Fire, Machine, Tell
+from .rules import RULES
+
+JOB = "alerts"
+RISE_MAX_S = 120.0
+"""A pause between two looks that is longer than this, and than four intervals, is a gap."""
+_log = logging.getLogger(__name__)
+
+
+def scrape(shared: web.Services) -> Samples:
+    """Return what a reader of the metrics would see now."""
+    return by_name(list(metrics_scrape.Everything(shared).collect()))
+
+
+def by_name(families: Sequence[Metric]) -> Samples:
+    """Return samples by their exposed names."""
+    found: dict[str, list[tuple[Mapping[str, str], float]]] = defaultdict(list)
+    for family in families:
+        for sample in family.samples:
+            found[sample.name].append((sample.labels, sample.value))
+    return found
+
+
+class Evaluator:
+    """Judges the rules in the worker that owns them."""
+
+    def __init__(self, shared: web.Services) -> None:
+        """Begin without a history."""
+        self._shared = shared
+        self.scale = shared.settings.alert_scale
+        self.history = judge.history(self.scale)
+        self.machine = Machine(rules=RULES, scale=self.scale)
+
+    def step(self) -> None:
+        """Look once."""
+        now_ms = self._shared.clock.now_ms()
+        self.look(now_ms, scrape(self._shared))
+
+    def look(self, now_ms: int, samples: Samples) -> Sequence[Fire | Tell]:
+        """Judge the rules with one more scrape; return what was written."""
+        now_s, every_s = now_ms / 1000, judge.interval_s(self.scale)
+        gap_s = now_s - self.history.now_s
+        if self.history.now_s and not 0 <= gap_s <= max(RISE_MAX_S / self.scale, 10 * every_s):
+            # Another worker judged meanwhile, or the clock jumped: nothing is known of the gap.
+            self.history, self.machine.pending = judge.history(self.scale), {}
+        self.history.add(now_s, samples)
+        holding = judge.holding(self.history, self.scale)
+        connection = self._shared.readers.get()
+        standing = store.standing(connection)
+        silences = store.silences(connection, now_ms)
+        waiting = dict(self.machine.pending)
+        changes = self.machine.step(now_ms, holding, standing, silences)
+        if changes:
+            try:
+                self._write(now_ms, changes)
+            except Exception:
+                self.machine.pending |= waiting  # what was ripe is so again at the next look
+                raise
+        return changes
+
+    def _write(self, now_ms: int, changes: Sequence[Fire | Tell]) -> None:
+        shared = self._shared
+
+        def run(connection: sqlite3.Connection) -> None:
+            background.check_owner(connection, JOB, shared)
+            outbox.begin(connection, now_ms, "")
+            store.write(connection, changes, now_ms)
+            store.forget(connection)
+
+        shared.writer.submit(run)
+        for change in changes:
+            _log.info("alert: %s", change)
+
+
+def install(jobs: background.Background, shared: web.Services) -> Evaluator | None:
+    """Judge the rules in one worker, if metrics are counted at all."""
+    if not shared.settings.metrics:
+        return None
+    evaluator = Evaluator(shared)
+    jobs.run_when_owner(JOB, judge.interval_s(evaluator.scale), evaluator.step)
+    return evaluator
