@@ -23,6 +23,53 @@ WHOLE_WAY = (
 """Checks that go through the whole API: any defect may rightly show there, so a matrix asks them
 only about the defects that they name."""
 
+FAMILIES = (
+    (
+        "accounts",
+        "batch",
+        "concurrency",
+        "expiry-races",
+        "holds",
+        "lifecycle",
+        "money",
+        "statements",
+        "system-accounts",
+        "transactions",
+    ),
+    ("idempotency", "keys"),
+    ("cursors", "pagination"),
+    (
+        "explicit-forks",
+        "forks",
+        "growth-policies",
+        "growth-races",
+        "growth-tracking",
+        "lineage",
+        "merge-order",
+        "merge-rules",
+        "merges",
+        "presets",
+        "reinvest",
+        "trial-policies",
+    ),
+    ("analytics", "analytics-windows", "reports", "system-analytics"),
+    ("audit", "audit-privacy", "audit-proofs", "personal-data", "sensitive-fields"),
+    (
+        "authentication",
+        "grants",
+        "lockout",
+        "mfa",
+        "ownership",
+        "passwords",
+        "principals",
+        "rate-limits",
+        "roles",
+        "sessions",
+    ),
+)
+"""Areas that look at one thing from several sides: what a check of one catches, those of the others
+may rightly see too. An area that stands in none is a family of its own."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defect:
@@ -34,12 +81,23 @@ class Defect:
     catches: tuple[str, ...]
     """Ids of checks; each must FAIL."""
     reach: tuple[str, ...]
-    """Globs of other checks that may rightly fail too, beside those of `WHOLE_WAY`."""
+    """Globs of other checks that may rightly fail too, beside `WHOLE_WAY` and `FAMILIES`."""
     race: bool
     crashes: bool
     """Whether a 5xx is what it does wrong; otherwise one is the planting's own fault."""
     patches: int
     """How many attributes it replaces; each replacement must have been called."""
+
+    @property
+    def may_fail(self) -> tuple[str, ...]:
+        """Globs of every check that may fail with the defect; any other one accuses wrongly."""
+        suites_areas = [check.split("/")[:2] for check in self.catches]
+        near = [
+            f"{suite}/{name}/*"
+            for suite, area in suites_areas
+            for name in next((family for family in FAMILIES if area in family), (area,))
+        ]
+        return (*self.catches, *self.reach, *WHOLE_WAY, *dict.fromkeys(near))
 
 
 def load_defects() -> tuple[Defect, ...]:

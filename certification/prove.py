@@ -105,8 +105,7 @@ def prove_defect(defect: Defect, settings: ProofRun) -> Proof:
         collateral |= {
             check
             for check, result in results.items()
-            if result.outcome is Outcome.FAIL
-            and not matches(check, (*defect.catches, *defect.reach, *WHOLE_WAY))
+            if result.outcome is Outcome.FAIL and not matches(check, defect.may_fail)
         }
     return Proof(
         defect=defect.id,

@@ -13,7 +13,7 @@ import pytest
 
 from certification import prove, shipped
 from certification.checks import load_catalogue
-from certification.defects import WHOLE_WAY, Defect, load_defects, mismatches
+from certification.defects import FAMILIES, WHOLE_WAY, Defect, load_defects, mismatches
 from certification.model import Outcome
 from certification.plan import matches
 from certification.profile import load_profile
@@ -109,6 +109,15 @@ def test_checks_and_defects_name_each_other() -> None:
     assert mismatches(load_catalogue(), load_defects()) == []
 
 
+def test_a_defect_may_show_in_its_family_and_no_other_area_that_it_does_not_name() -> None:
+    defect = replace(load_defects()[0], catches=("functional/forks/x",), reach=())
+    assert matches("functional/merge-order/y", defect.may_fail)
+    assert not matches("functional/holds/y", defect.may_fail)
+    areas = [area for family in FAMILIES for area in family]
+    assert len(areas) == len(set(areas))
+    assert set(areas) <= {str(spec.id).split("/")[1] for spec in load_catalogue()}
+
+
 def test_a_one_sided_name_is_found() -> None:
     catalogue, defects = load_catalogue(), load_defects()
     assert mismatches(catalogue, defects[1:])
@@ -119,7 +128,10 @@ def test_a_matrix_asks_the_checks_of_one_question_and_reports_those_out_of_reach
     monkeypatch: pytest.MonkeyPatch, settings: ProofRun
 ) -> None:
     defect = replace(load_defects()[0], reach=("functional/holds/*",))
-    stray, broad = "functional/passwords/history-is-kept", "functional/walk/money-follows-the-model"
+    stray, broad = (
+        "functional/time/instants-have-offsets",
+        "functional/walk/money-follows-the-model",
+    )
     asked: list[str] = []
 
     def observe(
