@@ -25,6 +25,10 @@ COUNTERPARTY_PREFIX = "ALLUSE_COUNTERPARTY_"
 """Begins the variables in which a local target reads where its counterparties are."""
 CALL_TIMING = "300/1/1"
 """Of its calls to the counterparties: 300 ms each, breakers that a check can wait for."""
+WEBHOOK_TIMING = "300/50/1000"
+"""Milliseconds of an attempt, and of the first and the longest pause after a failure."""
+WEBHOOK_ALLOW = "127.0.0.1"
+"""Where checks receive events; every other internal address stays refused."""
 READY_TIMEOUT_S = 20.0
 INIT_TIMEOUT_S = 30.0
 LOGIN_RATE = "400/20"
@@ -72,6 +76,10 @@ def reference_command(
             LOGIN_RATE,
             "--call-timing",
             CALL_TIMING,
+            "--webhook-timing",
+            WEBHOOK_TIMING,
+            "--webhook-allow",
+            WEBHOOK_ALLOW,
         ),
     )
 

@@ -16,11 +16,13 @@ from reference_impl.integration.outbound import Answer, Call, CallFailedError, R
 
 from . import store
 from .pump import IDLE_S, Terms, count, write_down
-from .rules import CONTENT_REFUSED, Outcome, pause_s
+from .rules import CONTENT_REFUSED, Limits, Outcome, pause_s
 from .store import Round, State
 
 BATCH_MAX = 500
 BATCH_BYTES_MAX = 2 * 1024 * 1024
+PAUSES = Limits(first_s=0.2, most_s=5.0)
+"""Short: the breaker sees to it that a system that is away is left alone."""
 MEDIA_TYPE = "application/cloudevents-batch+json"
 
 
@@ -99,7 +101,7 @@ class Notification:
         done.failures, done.last_error = 1, failed.reason.value
         done.in_a_row += 1
         asked = Outcome(status=None, retry_after_s=float(failed.retry_after_s))
-        wait_s = pause_s(self._terms.limits, done.in_a_row, asked, self._terms.chance())
+        wait_s = pause_s(PAUSES, done.in_a_row, asked, self._terms.chance())
         done.paused_until = self._terms.shared.clock.now_ms() + int(wait_s * 1000)
         self._write(done)
 

@@ -15,8 +15,9 @@ from reference_impl.integration.outbound import Answer, Call, CallFailedError, q
 from reference_impl.problems import Problem
 
 from .pump import IDLE_S, Terms
-from .rules import Outcome, pause_s
+from .rules import Limits, Outcome, pause_s
 
+PAUSES = Limits(first_s=0.5, most_s=30.0)
 CONTENT_BYTES_MAX = 8_388_608
 _NEXT = """
 SELECT r.*, coalesce(p.attempts, 0) AS push_attempts FROM reports r
@@ -64,7 +65,7 @@ class ReportPush:
             outcome = self._push(row)
         except CallFailedError as failed:
             asked = Outcome(status=None, retry_after_s=float(failed.retry_after_s))
-            wait_s = pause_s(self._terms.limits, attempts, asked, self._terms.chance())
+            wait_s = pause_s(PAUSES, attempts, asked, self._terms.chance())
             outcome = ("pending", None, failed.reason.value)
             self._note(row, attempts, outcome, wait_ms=int(wait_s * 1000))
             return 0.0
