@@ -59,7 +59,7 @@ from .delivery import dispatcher, webhooks
 from .growth import resources as growth
 from .integration import breakers, market_resources, outbound, registry
 from .integration import resources as integrations
-from .operations import gate, maintenance
+from .operations import gate, maintenance, testing
 from .operations import resources as backups
 from .problems import Problem
 
@@ -106,7 +106,11 @@ def create_app(settings: config.Settings | None = None, clock: Clock | None = No
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
-    app.extensions["alluse"] = shared = build_services(settings, clock or SystemClock())
+    clock = clock or SystemClock()
+    if settings.testability:
+        clock = testing.TurnedClock(Path(f"{settings.database}.clock"), clock)
+        app.register_blueprint(testing.blueprint)
+    app.extensions["alluse"] = shared = build_services(settings, clock)
     app.before_request(begin_request)
     app.after_request(finish_response)
     app.register_error_handler(Problem, on_problem)

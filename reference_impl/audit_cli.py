@@ -126,7 +126,12 @@ def verify_(log: Path, key: Path, kept: tuple[Path, ...]) -> None:
     except ValueError as error:
         raise Bad(f"{key}: {error}", code=2) from error
     also = f", and continues {found.anchors} kept checkpoints" if found.anchors else ""
-    click.echo(f"ok: {found.size} records, root {found.root}, signed {found.checkpoint.ts}{also}")
+    if found.abandoned:
+        also += f"; {found.abandoned} kept checkpoints are of what a restore abandoned"
+    epoch = f", epoch {found.epoch}" if found.epoch > 1 else ""
+    click.echo(
+        f"ok: {found.size} records{epoch}, root {found.root}, signed {found.checkpoint.ts}{also}"
+    )
 
 
 @group.command("check-proof")

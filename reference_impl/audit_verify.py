@@ -4,9 +4,15 @@ A log is JSON lines in their one canonical spelling: the records from seq 1 on, 
 checkpoint over all of them. Checked are the spelling of every line, the chain of hashes, the
 Merkle root and the signature; with further checkpoints, kept elsewhere, also that the log still
 begins with the very records they were signed over.
+
+A restore leaves a record that opens an epoch and names how many records were kept and how many
+abandoned, with their roots. What it says is checked too: a kept checkpoint of an older epoch either
+lies in what was kept, or has the very root that was abandoned, or is one of those that only the
+backup of the abandoned state can be compared with; it is counted as such.
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +22,11 @@ from . import checkpoints, merkle
 from .checkpoints import Checkpoint
 
 GENESIS = "00" * 32
+RESTORE = "restoreBackup"
+EPOCH = re.compile(
+    r"\S+ epoch (\d{1,9}) kept (\d{1,16}) ([0-9a-f]{64}) abandoned (\d{1,16}) ([0-9a-f]{64})\Z"
+)
+"""The object of the record that opens an epoch."""
 RECORD_MEMBERS = frozenset(
     {
         "seq",
@@ -44,6 +55,9 @@ class Verified:
     root: str
     checkpoint: Checkpoint
     anchors: int
+    epoch: int
+    abandoned: int
+    """Kept checkpoints inside what a restore abandoned: to be compared with its backup."""
 
 
 @dataclass(slots=True)
@@ -53,6 +67,8 @@ class _Walk:
     anchors: dict[int, list[Checkpoint]]
     tree: merkle.Frontier = field(default_factory=merkle.Frontier)
     previous: str = GENESIS
+    epoch: int = 1
+    abandoned: int = 0
 
     def add(self, number: int, record: dict[str, Any]) -> None:
         """Check one record and append its leaf."""
@@ -62,12 +78,36 @@ class _Walk:
         hashed = {name: value for name, value in record.items() if name != "leaf_hash"}
         if hashed["prev_hash"] != self.previous:
             raise LogError(f"record {expected} (line {number}): does not follow the one before it")
+        if hashed["action"] == RESTORE and hashed["outcome"] == "done":
+            self.open_epoch(expected, str(hashed["object"]))
         leaf = merkle.leaf_hash(checkpoints.canonical(hashed))
         if leaf.hex() != record["leaf_hash"]:
             raise LogError(f"record {expected} (line {number}): is not what its hash was made of")
         self.tree.add(leaf)
         self.previous = record["leaf_hash"]
         self.check_anchors()
+
+    def open_epoch(self, seq: int, said: str) -> None:
+        """Check what a restore says of itself, and the checkpoints of what it abandoned."""
+        match = EPOCH.match(said)
+        if match is None:
+            raise LogError(f"record {seq}: a restore that does not say what it kept")
+        epoch, kept, abandoned = int(match[1]), int(match[2]), int(match[4])
+        if (epoch, kept, match[3]) != (self.epoch + 1, self.tree.size, self.tree.root().hex()):
+            raise LogError(f"record {seq}: a restore that kept other records than it says")
+        for size in [size for size in self.anchors if size > kept]:
+            for anchor in [one for one in self.anchors[size] if one.epoch <= self.epoch]:
+                wrong = size == abandoned and anchor.root != match[5]
+                if wrong or size > abandoned:
+                    raise LogError(
+                        f"the {size} records of the checkpoint signed at {anchor.ts} are not those"
+                        f" that record {seq} says were abandoned"
+                    )
+                self.abandoned += 1
+                self.anchors[size].remove(anchor)
+            if not self.anchors[size]:
+                del self.anchors[size]
+        self.epoch = epoch
 
     def check_anchors(self) -> None:
         """Compare the tree with the checkpoints of its present size."""
@@ -103,7 +143,14 @@ def verify_log(path: Path, public_key: str, anchors: Sequence[Checkpoint] = ()) 
     if last is None:
         raise LogError("the log does not end with its checkpoint: it was cut short")
     check_closing(last, walk, public_key, max((anchor.epoch for anchor in anchors), default=0))
-    return Verified(size=last.size, root=last.root, checkpoint=last, anchors=len(anchors))
+    return Verified(
+        size=last.size,
+        root=last.root,
+        checkpoint=last,
+        anchors=len(anchors) - walk.abandoned,
+        epoch=walk.epoch,
+        abandoned=walk.abandoned,
+    )
 
 
 def lines(file: Iterable[bytes]) -> Iterator[dict[str, Any]]:
@@ -145,6 +192,8 @@ def check_closing(last: Checkpoint, walk: _Walk, public_key: str, epoch: int) ->
             f"the log has {last.size} records, a kept checkpoint was signed over {size}:"
             " it was cut behind that checkpoint"
         )
+    if last.epoch != walk.epoch:
+        raise LogError(f"its checkpoint is of epoch {last.epoch}, its records lead to {walk.epoch}")
     if last.epoch < epoch:
         raise LogError(f"the log is of epoch {last.epoch}, a kept checkpoint of {epoch}")
 

@@ -15,7 +15,7 @@ from .integration import status
 blueprint = flask.Blueprint("capability", __name__)
 
 CONTRACT_VERSION = "0.1.0"
-NOT_BUILT = (
+NOT_BUILT: tuple[str, ...] = (
     "listAlerts",
     "listAlertHistory",
     "acknowledgeAlert",
@@ -26,7 +26,7 @@ NOT_BUILT = (
     "listRecoveries",
 )
 """Operations of the module operations that are not there."""
-NOT_INTEGRATED = ()
+NOT_INTEGRATED: tuple[str, ...] = ()
 """Operations of the module integration that are not there."""
 
 
@@ -34,22 +34,17 @@ def _lacks(names: tuple[str, ...]) -> list[dict[str, str]]:
     return [{"operationId": name, "reason": "not built yet; answers 404"} for name in names]
 
 
+def _module(name: str, lacks: tuple[str, ...] = ()) -> dict[str, Any]:
+    shown: dict[str, Any] = {"id": name, "version": CONTRACT_VERSION, "level": "full"}
+    return shown | ({"level": "partial", "deviations": _lacks(lacks)} if lacks else {})
+
+
 MODULES = (
-    {"id": "core", "version": CONTRACT_VERSION, "level": "full"},
-    {"id": "growth", "version": CONTRACT_VERSION, "level": "full"},
-    {"id": "analytics", "version": CONTRACT_VERSION, "level": "full"},
-    {
-        "id": "operations",
-        "version": CONTRACT_VERSION,
-        "level": "partial",
-        "deviations": _lacks(NOT_BUILT),
-    },
-    {
-        "id": "integration",
-        "version": CONTRACT_VERSION,
-        "level": "partial",
-        "deviations": _lacks(NOT_INTEGRATED),
-    },
+    _module("core"),
+    _module("growth"),
+    _module("analytics"),
+    _module("operations", NOT_BUILT),
+    _module("integration", NOT_INTEGRATED),
 )
 STORED_STATUSES = (200, 201, 409, 412, 422)
 
@@ -110,7 +105,7 @@ def document(shared: web.Services) -> dict[str, Any]:
         "components": [
             {"name": name, "health": check} for name, check in health.components(shared).items()
         ],
-        "clock": {"controllable": False},
+        "clock": {"controllable": settings.testability},
     }
 
 
@@ -159,7 +154,10 @@ def modules(settings: config.Settings) -> list[dict[str, Any]]:
         lacks = {"operationId": "getMetrics", "reason": "switched off; answers 404"}
         for module in shown:
             if module["id"] == "operations":
-                module["deviations"] = [*module["deviations"], lacks]
+                module["deviations"] = [*module.get("deviations", ()), lacks]
+                module["level"] = "partial"
+    if settings.testability:
+        shown.append(_module("testability"))
     return shown
 
 

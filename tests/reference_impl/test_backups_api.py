@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reference_impl import totp
+from reference_impl import audit_cli, audit_verify, checkpoints, totp
 
 from .conftest import ADMIN_PASSWORD, Client, Server, init_database, log_in, start_server
 
@@ -53,6 +53,9 @@ class Deployment:
     def verify(self, backup: dict[str, Any]) -> Any:
         return self.admin.post(f"/v1/backups/{backup['id']}/verify", {})
 
+    def capabilities(self) -> dict[str, Any]:
+        return dict(self.admin.get("/.well-known/alluse").body)
+
     def checkpoint(self, query: str = "") -> dict[str, Any]:
         return dict(self.admin.get(f"/v1/audit/checkpoint{query}").body)
 
@@ -80,8 +83,17 @@ def now() -> str:
     return f"{whole}.{int(instant % 1 * 1000):03d}Z"
 
 
-def test_a_restore_brings_the_book_back_and_is_seen_for_ever(deployment: Deployment) -> None:
+def parsed(answer: dict[str, Any]) -> checkpoints.Checkpoint:
+    found = checkpoints.parse(answer)
+    assert found is not None
+    return found
+
+
+def test_a_restore_brings_the_book_back_and_is_seen_for_ever(
+    deployment: Deployment, tmp_path: Path
+) -> None:
     admin = deployment.admin
+    oldest = deployment.checkpoint()
     account = admin.funded(1_000)
     full = deployment.backup()
     before = deployment.checkpoint()
@@ -108,6 +120,18 @@ def test_a_restore_brings_the_book_back_and_is_seen_for_ever(deployment: Deploym
     assert full["audit_size"] + 1 == before["size"]
     assert record["seq"] == full["audit_size"] + 1
     assert admin.book("deposit", 5, to_account_id=account["id"]).status == 201
+
+    # Offline: the log continues what was kept, and does not hide what was abandoned.
+    log, key = tmp_path / "log.jsonl", deployment.capabilities()["audit"]["checkpoint_key"]
+    audit_cli.export(deployment.database, log)
+    kept, lost = (parsed(one) for one in (oldest, abandoned))
+    found = audit_verify.verify_log(log, key, [kept, lost])
+    assert (found.epoch, found.anchors, found.abandoned) == (result["epoch"], 1, 1)
+    # A forger who drops the record of the restore cannot explain the kept checkpoint any more.
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(line for line in lines if b"restoreBackup" not in line))
+    with pytest.raises(audit_verify.LogError):
+        audit_verify.verify_log(log, key, [kept, lost])
 
 
 @pytest.mark.parametrize("kind", ["full", "incremental"])
