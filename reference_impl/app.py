@@ -39,6 +39,7 @@ from . import (
     mfa,
     passwords,
     ratelimit,
+    recoveries,
     reports,
     reports_builder,
     sealed,
@@ -73,6 +74,7 @@ PARTS = (
     health,
     maintenance,
     mfa,
+    recoveries,
     reports,
     sessions,
     transactions,
@@ -131,6 +133,7 @@ def create_app(settings: config.Settings | None = None, clock: Clock | None = No
     reports_builder.install(app)
     jobs = app.extensions["alluse.background"] = background.Background(shared)
     housekeeping.install(jobs, shared)
+    recoveries.install(jobs, shared)
     app.extensions["alluse.alerts"] = evaluator.install(jobs, shared)
     dispatcher.install(jobs, shared)
     integrations.install(jobs, shared)

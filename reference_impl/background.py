@@ -20,6 +20,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from . import metrics, web
 from .problems import Problem
@@ -140,6 +141,9 @@ class Background:
             thread.join(STOP_S / (len(threads) + 1))
         with contextlib.suppress(Problem, sqlite3.Error):
             self.give_back()
+        if RUNTIME_DIR in os.environ:
+            with contextlib.suppress(OSError):
+                self._alive().unlink(missing_ok=True)
 
     def owns(self, name: str) -> bool:
         """Tell whether this worker may run a job now."""
@@ -226,6 +230,8 @@ class Background:
     def _keep(self) -> None:
         while not self._ended.is_set():
             try:
+                if RUNTIME_DIR in os.environ:
+                    self._sign_of_life()
                 self.tend()
                 for job in self._jobs.values():
                     if job.until_ms and (job.thread is None or not job.thread.is_alive()):
@@ -238,6 +244,13 @@ class Background:
             except Exception:  # noqa: BLE001 - as in `turn`
                 _log.exception("the leases could not be tended")
             self._ended.wait(TEND_S)
+
+    def _sign_of_life(self) -> None:
+        """Touch this worker's note: when it has died, the note tells until when it lived."""
+        self._alive().write_text(self._shared.instance, "ascii")
+
+    def _alive(self) -> Path:
+        return Path(os.environ[RUNTIME_DIR], f"alive-{os.getpid()}")
 
     def _loop(self, job: Job) -> None:
         while not self._ended.is_set():

@@ -8,6 +8,7 @@ from typing import Any
 import flask
 
 from . import __version__, config, events, health, metrics_scrape, totp, tracing, web
+from .alerting import rules
 from .delivery import webhooks
 from .growth import policies
 from .integration import status
@@ -15,16 +16,7 @@ from .integration import status
 blueprint = flask.Blueprint("capability", __name__)
 
 CONTRACT_VERSION = "0.1.0"
-NOT_BUILT: tuple[str, ...] = (
-    "listAlerts",
-    "listAlertHistory",
-    "acknowledgeAlert",
-    "listAlertmanagerAlerts",
-    "createSilence",
-    "getSilence",
-    "deleteSilence",
-    "listRecoveries",
-)
+NOT_BUILT: tuple[str, ...] = ()
 """Operations of the module operations that are not there."""
 NOT_INTEGRATED: tuple[str, ...] = ()
 """Operations of the module integration that are not there."""
@@ -166,6 +158,7 @@ def observability(settings: config.Settings) -> dict[str, Any]:
     shown: dict[str, Any] = {"trace_headers": list(tracing.HEADERS)}
     if settings.metrics:
         shown["metrics"] = dict(metrics_scrape.MEANINGS)
+        shown |= rules.declared(settings.alert_scale)
     if settings.access_log:
         shown["log_format"] = "json-lines"
     return shown

@@ -10,13 +10,13 @@ whose write end only the supervisor has: when that dies, in whatever way, the gr
 """
 
 import contextlib
+import functools
 import http.client
 import json
 import logging
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -29,6 +29,7 @@ from typing import Any
 from . import database, logs, sealed, writer
 from .config import Settings, StartRefusedError, from_environment
 from .integration import registry
+from .operations import ports, stopping
 
 DEFAULT_FACTORY = "reference_impl.app:create_app"
 RUNTIME_DIR = "ALLUSE_RUNTIME_DIR"
@@ -40,10 +41,12 @@ _log = logging.getLogger(__name__)
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 START_TIMEOUT_S = 20.0
-STOP_GRACE_S = 2
-"""Granian's own bound for its workers."""
-STOP_TIMEOUT_S = 3.5
+STOP_GRACE_S = 25
+"""Granian's own bound for its workers, which answer what they have begun."""
+STOP_TIMEOUT_S = 28.0
 """After this the group is killed."""
+STOP_IDLE_S = 3.5
+"""After this it is killed if no request is being answered."""
 POLL_S = 0.02
 WATCH_S = 0.1
 RESTART_MIN_S = 0.2
@@ -79,8 +82,8 @@ def serve(
     sealed.read_keys(settings.database)
     check_certificate(settings)
     registry.load(os.environ, registry.timing(settings))
-    settings = replace(settings, port=settings.port or free_port(settings.host))
-    check_port(settings.host, settings.port)
+    settings = replace(settings, port=settings.port or ports.free_port(settings.host))
+    ports.check_port(settings.host, settings.port)
     runtime = Path(tempfile.mkdtemp(prefix="alluse-"))
     (runtime / "started").write_text(str(time.time()), "ascii")
     stop = threading.Event()
@@ -134,9 +137,10 @@ def _supervise(
                 announced = True
             while up and not has_ended(group):
                 if stop(WATCH_S):
+                    stopping.drain(runtime, settings.drain_s)
                     return 0
         finally:
-            end(group)
+            end(group, functools.partial(stopping.busy, runtime) if settings.metrics else None)
         failures = 1 if up else failures + 1
         if stop(RESTART_MIN_S):
             return 0
@@ -178,27 +182,6 @@ def check_certificate(settings: Settings) -> None:
             f"--certificate {settings.certificate}, --key {settings.private_key}: not a pair of"
             f" PEM files that belong together ({error})"
         ) from error
-
-
-def free_port(host: str) -> int:
-    """Return a port that nobody listens on at the moment."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
-
-
-def check_port(host: str, port: int) -> None:
-    """Refuse a port that is taken: granian itself would share it."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise StartRefusedError(
-                f"--port {port} on {host}: {error.strerror}; choose another or 0"
-            ) from error
 
 
 def start(settings: Settings, factory: str, runtime: Path) -> Group:
@@ -319,6 +302,9 @@ def check_after_loss(database_file: Path) -> None:
             time.sleep(LEAVE_S)
         database.check(database_file)
         _log.warning("the database is whole after a failed sync; serving again")
+        from . import recoveries
+
+        recoveries.note_synced(note.parent, note)
         note.unlink(missing_ok=True)
 
 
@@ -380,12 +366,14 @@ def has_ended(group: Group) -> bool:
     return not group.running
 
 
-def end(group: Group) -> None:
-    """Stop the group: SIGTERM, a bounded wait, SIGKILL of whoever is left."""
+def end(group: Group, is_busy: Callable[[], bool] | None = None) -> None:
+    """Stop the group: SIGTERM, a bounded wait for what is being answered, SIGKILL of who is left."""
     if not has_ended(group):
         os.kill(group.pid, signal.SIGTERM)
-        deadline_s = time.monotonic() + STOP_TIMEOUT_S
-        while not has_ended(group) and time.monotonic() < deadline_s:
+        begun_s = time.monotonic()
+        while not has_ended(group) and (waited_s := time.monotonic() - begun_s) < STOP_TIMEOUT_S:
+            if waited_s > STOP_IDLE_S and is_busy is not None and not is_busy():
+                break
             time.sleep(POLL_S)
     if group.running:
         end_group(group.pid)

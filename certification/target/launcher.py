@@ -35,6 +35,8 @@ LOGIN_RATE = "400/20"
 """Of the local reference: small enough to be used up by a check, and more than a run needs."""
 STOP_GRACE_S = 8.0
 """From SIGTERM to SIGKILL of the process group."""
+ALERT_SCALE = "60"
+"""A minute of an alert rule is a second, so that checks can wait for it."""
 LOG_MAX_BYTES = 4 * 1024 * 1024
 """The rest is read and dropped, so that the target neither blocks nor fills a disk."""
 LINE_MAX_BYTES = 64 * 1024
@@ -74,6 +76,8 @@ def reference_command(
             "0",
             "--login-rate-limit",
             LOGIN_RATE,
+            "--alert-scale",
+            ALERT_SCALE,
             "--call-timing",
             CALL_TIMING,
             "--webhook-timing",

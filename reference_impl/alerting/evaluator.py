@@ -12,7 +12,7 @@ from reference_impl import background, metrics_scrape, outbox, web
 from . import judge, store
 from .history import Samples
 from .machine import Fire, Machine, Tell
-from .rules import RULES
+from .rules import RULES, interval_s
 
 JOB = "alerts"
 RISE_MAX_S = 120.0
@@ -51,7 +51,7 @@ class Evaluator:
 
     def look(self, now_ms: int, samples: Samples) -> Sequence[Fire | Tell]:
         """Judge the rules with one more scrape; return what was written."""
-        now_s, every_s = now_ms / 1000, judge.interval_s(self.scale)
+        now_s, every_s = now_ms / 1000, interval_s(self.scale)
         gap_s = now_s - self.history.now_s
         if self.history.now_s and not 0 <= gap_s <= max(RISE_MAX_S / self.scale, 10 * every_s):
             # Another worker judged meanwhile, or the clock jumped: nothing is known of the gap.
@@ -90,5 +90,5 @@ def install(jobs: background.Background, shared: web.Services) -> Evaluator | No
     if not shared.settings.metrics:
         return None
     evaluator = Evaluator(shared)
-    jobs.run_when_owner(JOB, judge.interval_s(evaluator.scale), evaluator.step)
+    jobs.run_when_owner(JOB, interval_s(evaluator.scale), evaluator.step)
     return evaluator

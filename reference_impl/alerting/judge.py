@@ -4,18 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from .history import History
 from .rule import Rule
-from .rules import RULES
+from .rules import RULES, interval_s
 from .terms import Figures, Past
 
 MARGIN_S = 60.0
 """Kept beyond the longest window."""
-INTERVAL_S = 15.0
-INTERVAL_MIN_S = 1.0
-
-
-def interval_s(scale: float) -> float:
-    """Return how often the rules are looked at."""
-    return max(INTERVAL_S / scale, INTERVAL_MIN_S)
 
 
 def history(scale: float, rules: Sequence[Rule] = RULES) -> History:

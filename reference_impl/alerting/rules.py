@@ -5,6 +5,7 @@ deployment that tests wait for. A rule about proportions has a second condition:
 events nothing is said, so that one failure at night wakes nobody.
 """
 
+import math
 from collections.abc import Mapping
 
 from .conditions import Absent
@@ -43,6 +44,34 @@ RULES: tuple[Rule, ...] = (*SYSTEM, *APPLICATION, *DATABASE, *BUSINESS, *INTEGRA
 BY_NAME: Mapping[str, Rule] = {rule.name: rule for rule in RULES}
 
 
+INTERVAL_S = 15.0
+INTERVAL_MIN_S = 1.0
+
+
+def interval_s(scale: float) -> float:
+    """Return how often the rules are looked at."""
+    return max(INTERVAL_S / scale, INTERVAL_MIN_S)
+
+
 def for_ms(rule: Rule, scale: float) -> int:
     """Return how long a rule must hold before its alert fires."""
     return round(rule.for_s * 1000 / scale)
+
+
+def declared(scale: float) -> dict[str, object]:
+    """Return what the capability document says of the rules."""
+    return {
+        "alerts": [
+            {
+                "name": rule.name,
+                "for_s": math.ceil(rule.for_s / scale),
+                "window_s": math.ceil(rule.asks.reach_s / scale),
+                "severity": rule.severity,
+                "kind": rule.kind,
+                "labels": list(rule.labels),
+            }
+            for rule in RULES
+        ],
+        "alert_time_scale": scale,
+        "alert_interval_s": math.ceil(interval_s(scale)),
+    }
