@@ -66,7 +66,8 @@ class World:
         return server
 
 
-TIMING: tuple[str, ...] = ()
+TIMING = ("--call-timing", "300/1/1")
+"""As an embedded deployment has it: milliseconds of a call, seconds of a breaker."""
 
 
 @contextlib.contextmanager
