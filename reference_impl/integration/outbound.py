@@ -292,10 +292,12 @@ class Outbound:
             return understand(point.name, call, received, attempt)
         except wire.OverError as over:
             failed = CallFailedError(point.name, _REASONS[type(over)], str(over))
-            outcome, error, good = failed.reason.value, f"{call.operation}: {failed.detail}", False
+            outcome, good = failed.reason.value, False
+            error = f"{call.operation}: {outcome}"
             raise failed from over
         except CallFailedError as failed:
-            outcome, error = failed.reason.value, f"{call.operation}: {failed.detail}"
+            outcome = failed.reason.value
+            error = f"{call.operation}: {outcome} ({failed.detail})"
             good = failed.reason in {Reason.RATE_LIMITED, Reason.UNAUTHORIZED}
             raise
         finally:
@@ -303,7 +305,7 @@ class Outbound:
             self.counted.count(metrics.CALLS_ACTIVE, (point.name,), -1)
             self.counted.observe(metrics.CALLS, took_s, (point.name, outcome))
             if good and took_s * 1000 > point.rules.slow_ms:
-                good, error = False, f"{call.operation}: took {int(took_s * 1000)} ms"
+                good, error = False, f"{call.operation}: slow ({int(took_s * 1000)} ms)"
             neutral = outcome == Reason.RATE_LIMITED and good
             verdict = None if neutral else good
             self.breakers.report(point.name, point.rules, permit, good=verdict, error=error)

@@ -169,9 +169,9 @@ def health(point: Point, shared: web.Services) -> dict[str, Any]:
     row = breakers.load(shared.readers.get(), point.name)
     state = breakers.judge(row.standing, point.rules, shared.clock.now_ms())
     if state is breakers.State.CLOSED:
-        return {"status": "pass", "observedValue": state.value}
-    status = "fail" if point.kind.critical else "warn"
-    return {"status": status, "observedValue": state.value, "output": row.last_error}
+        return {"status": "pass", "observedValue": 0}
+    status, number = "fail" if point.kind.critical else "warn", breakers.STATE_NUMBERS[state]
+    return {"status": status, "observedValue": number, "output": f"{state.value}; {row.last_error}"}
 
 
 def check_name(point: Point) -> str:

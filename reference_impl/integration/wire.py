@@ -144,8 +144,11 @@ class Pool:
         with self._guard:
             if self._open is None or self._process != os.getpid():  # never share after a fork
                 self._process = os.getpid()
+                tls = self._tls
+                if tls is None and self._scheme == "https":
+                    tls = ssl.create_default_context()
                 self._open = httpcore.ConnectionPool(
-                    ssl_context=self._tls or ssl.create_default_context(),
+                    ssl_context=tls,
                     max_connections=CONNECTIONS_MAX,
                     keepalive_expiry=KEEPALIVE_S,
                     network_backend=_Backend(self._deadline, self._resolve),
@@ -154,9 +157,10 @@ class Pool:
 
     def exchange(self, sent: Sent, *, timeout_s: float) -> Received:
         """Send, and return the whole answer; OverError says why there is none."""
+        pool = self._pool()  # the first one takes its time
         self._deadline.at_s = time.monotonic() + timeout_s
         try:
-            return self._exchange(sent)
+            return self._exchange(pool, sent)
         except (httpcore.ConnectTimeout, httpcore.PoolTimeout, httpcore.ConnectError) as error:
             late = not isinstance(error, httpcore.ConnectError)
             raise (TimeoutOverError if late else UnreachableError)(str(error)) from error
@@ -167,7 +171,7 @@ class Pool:
         except httpcore.NetworkError as error:
             raise LostError(str(error) or "the connection ended") from error
 
-    def _exchange(self, sent: Sent) -> Received:
+    def _exchange(self, pool: httpcore.ConnectionPool, sent: Sent) -> Received:
         left = self._deadline.left_s(httpcore.PoolTimeout)
         headers = [("Host", self._authority), *sent.headers]
         if sent.body or sent.method in {"POST", "PUT", "PATCH"}:
@@ -184,7 +188,7 @@ class Pool:
             content=sent.body,
             extensions={"timeout": {"pool": left}},
         )
-        response = self._pool().handle_request(request)
+        response = pool.handle_request(request)
         try:
             body = bytearray()
             for chunk in response.iter_stream():
