@@ -1,12 +1,15 @@
 """Command line: `python -m reference_impl init|serve`."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
 from . import __version__, audit_cli, retention_cli
-from .config import DISK_FREE_MIN_BYTES, PASSWORD_LENGTH_MIN, Settings, StartRefusedError
+from .config import DISK_FREE_MIN_BYTES, PASSWORD_LENGTH_MIN, StartRefusedError
+from .operations import cli as operations_cli
 from .dashboards import cli as dashboards_cli
 
 PEM = click.Path(path_type=Path)
@@ -27,6 +30,8 @@ def main() -> None:
 main.add_command(audit_cli.group)
 main.add_command(dashboards_cli.command)
 main.add_command(retention_cli.group)
+for command in operations_cli.COMMANDS:
+    main.add_command(command)
 
 
 @main.command()
@@ -157,7 +162,8 @@ def retire(database: Path) -> None:
 
 
 @main.command()
-@click.option("--database", required=True, type=click.Path(path_type=Path), help="Made by init.")
+@click.option("--config", type=PEM, envvar="ALLUSE_CONFIG", help="TOML file; see `config`.")
+@click.option("--database", type=click.Path(path_type=Path), help="Made by init.")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option(
     "--port", default=0, show_default=True, type=click.IntRange(0, 65535), help="0: free."
@@ -246,75 +252,54 @@ def retire(database: Path) -> None:
 )
 @click.option("--allow-plain-http", is_flag=True, help="Serve without TLS beyond loopback.")
 @click.option("--die-with-parent", is_flag=True, help="Stop when the starting process is gone.")
-def serve(  # noqa: PLR0913 - one argument for each option
-    *,
-    database: Path,
-    host: str,
-    port: int,
-    workers: int,
-    threads: int,
-    log_level: str,
-    certificate: Path | None,
-    private_key: Path | None,
-    rate_limit: str,
-    login_rate_limit: str,
-    password_complexity: str,
-    metrics: bool,
-    access_log: bool,
-    disk_free_min: int,
-    call_timing: str,
-    webhook_allow: str,
-    webhook_ca: Path | None,
-    webhook_timing: str,
-    alert_scale: float,
-    allow_plain_http: bool,
-    die_with_parent: bool,
+@click.pass_context
+def serve(
+    context: click.Context, /, *, config: Path | None, die_with_parent: bool, **options: Any
 ) -> None:
-    """Serve a database until SIGTERM; prints one JSON line when every worker answers."""
-    from . import serving
+    """Serve a database until SIGTERM; prints one JSON line when every worker answers.
 
-    plain = certificate is None and private_key is None
-    if plain and host not in serving.LOOPBACK and not allow_plain_http:
-        raise Refusal(
-            f"--host {host}: plain HTTP is served on loopback only; give --certificate and --key,"
-            " put TLS in front of it or add --allow-plain-http"
-        )
-    requests, window_s = rate("--rate-limit", rate_limit)
-    call_timeout_ms, breaker_window_s, breaker_open_s = call_times(call_timing)
-    timeout_ms, retry_ms, retry_max_ms = webhook_times(webhook_timing)
-    logins, login_window_s = rate("--login-rate-limit", login_rate_limit)
-    settings = Settings(
-        database=database.absolute(),
-        host=host,
-        port=port,
-        workers=workers,
-        threads=threads,
-        log_level=log_level,
-        password_complexity=classes(password_complexity),
-        certificate=str(certificate.absolute()) if certificate else "",
-        private_key=str(private_key.absolute()) if private_key else "",
-        rate_requests=requests,
-        rate_window_s=window_s,
-        login_requests=logins,
-        login_window_s=login_window_s,
-        metrics=metrics,
-        access_log=access_log,
-        disk_free_min=disk_free_min,
-        call_timeout_ms=call_timeout_ms,
-        breaker_window_s=breaker_window_s,
-        breaker_open_s=breaker_open_s,
-        webhook_allow=webhook_allow,
-        webhook_ca=str(webhook_ca.absolute()) if webhook_ca else "",
-        webhook_timeout_ms=timeout_ms,
-        webhook_retry_ms=retry_ms,
-        webhook_retry_max_ms=retry_max_ms,
-        alert_scale=alert_scale,
-    )
+    What is given here goes before a variable ALLUSE_<KEY>, that before the file.
+    """
+    from . import serving
+    from .operations import settings
+
+    chosen = {
+        name: value
+        for name, value in options.items()
+        if context.get_parameter_source(name) in GIVEN and value is not None
+    }
     try:
-        code = serving.serve(settings, die_with_parent=die_with_parent)
+        found, _ = settings.gather(config, os.environ, keyed(chosen))
+        code = serving.serve(found, die_with_parent=die_with_parent)
     except StartRefusedError as error:
         raise Refusal(str(error)) from error
     raise SystemExit(code)
+
+
+GIVEN = (click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.ENVIRONMENT)
+
+
+def keyed(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that options stand for; some options are several in one."""
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        match name:
+            case "rate_limit":
+                found["rate_requests"], found["rate_window_s"] = rate("--rate-limit", value)
+            case "login_rate_limit":
+                numbers = rate("--login-rate-limit", value)
+                found["login_requests"], found["login_window_s"] = numbers
+            case "call_timing":
+                names = ("call_timeout_ms", "breaker_window_s", "breaker_open_s")
+                found |= zip(names, call_times(value), strict=True)
+            case "webhook_timing":
+                names = ("webhook_timeout_ms", "webhook_retry_ms", "webhook_retry_max_ms")
+                found |= zip(names, webhook_times(value), strict=True)
+            case "password_complexity":
+                found[name] = classes(value)
+            case _:
+                found[name] = str(value) if isinstance(value, Path) else value
+    return found
 
 
 if __name__ == "__main__":

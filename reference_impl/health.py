@@ -19,6 +19,7 @@ from . import access, audit, clock, merkle, outbox, web
 from .config import OUTBOX_BACKLOG_MAX
 from .delivery import figures as delivery
 from .integration import status
+from .operations import stopping
 from .problems import RETRY_AFTER_S, Problem
 
 blueprint = flask.Blueprint("health", __name__)
@@ -41,6 +42,8 @@ def live() -> flask.Response:
 @blueprint.get("/health/ready")
 def ready() -> flask.Response:
     """Tell whether this process can read and write the book; the detail is for operators."""
+    if stopping.draining():
+        return _respond(503, {"status": "fail", "output": "the server is stopping"})
     checks = findings(web.services())
     statuses = {found["status"] for found, *_ in checks.values()}
     status = next(name for name in ("fail", "warn", "pass") if name in statuses)

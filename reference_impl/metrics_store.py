@@ -122,12 +122,17 @@ class Store:
         if self._folder is None:
             yield from (series for _, series in _records(self._bytes, True))
             return
-        for path in sorted(self._folder.glob("metrics-*")):
-            with path.open("rb") as file:
-                live = _is_owned(file.fileno())
-                used = _HEAD.unpack(file.read(_WORD))[0]
-                content = bytes(_WORD) + file.read(max(used - _WORD, 0))
-            yield from (series for _, series in _records(memoryview(content), live, len(content)))
+        yield from read(self._folder)
+
+
+def read(folder: Path) -> Iterator[Series]:
+    """Yield what the files of a folder hold; for whoever has none of its own."""
+    for path in sorted(folder.glob("metrics-*")):
+        with path.open("rb") as file:
+            live = _is_owned(file.fileno())
+            used = _HEAD.unpack(file.read(_WORD))[0]
+            content = bytes(_WORD) + file.read(max(used - _WORD, 0))
+        yield from (series for _, series in _records(memoryview(content), live, len(content)))
 
 
 def _claim(folder: Path) -> int:

@@ -40,6 +40,9 @@ MOST = 2**53
 CHOICES: Mapping[str, tuple[str, ...]] = {"log_level": ("debug", "info", "warning", "error")}
 FILES = ("certificate", "private_key", "webhook_ca")
 """Settings that name a file, which must be there."""
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+COMBINED = ("webhook_timing", "config")
+"""Variables of options that are several settings in one, or none."""
 SECRET_WORDS = ("password", "secret", "token", "credential")
 TRUTHS = {"true": True, "1": True, "yes": True, "on": True}
 TRUTHS |= {"false": False, "0": False, "no": False, "off": False}
@@ -122,7 +125,7 @@ def _of_environment(
         key = name.removeprefix(ENVIRONMENT_PREFIX).lower()
         if key in kinds():
             yield name, {key: _read(kinds()[key], text)}
-        elif near := difflib.get_close_matches(key, kinds(), 1, 0.85):
+        elif key not in COMBINED and (near := difflib.get_close_matches(key, kinds(), 1, 0.85)):
             wrong.append(f"{name}: there is no such setting; did you mean {variable(near[0])}?")
 
 
@@ -202,6 +205,12 @@ def advice(key: str) -> str:
 def together(found: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with keys that are right each for itself."""
     wrong = []
+    host = found.get("host", LOOPBACK[0])
+    if host not in LOOPBACK and not found.get("certificate") and not found.get("allow_plain_http"):
+        wrong.append(
+            f"host: {host}: plain HTTP is served on loopback only; give certificate and private_key,"
+            " put TLS in front of it and set allow_plain_http"
+        )
     if bool(found.get("certificate")) != bool(found.get("private_key")):
         wrong.append("certificate, private_key: they come together; give both files")
     if found.get("production"):
