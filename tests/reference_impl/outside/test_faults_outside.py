@@ -176,7 +176,7 @@ def test_a_pause_that_is_asked_for_is_kept(place: Place) -> None:
     engine = place.parties.strategy_engine
     mark = engine.mark()
     with engine.fault(
-        FaultKind.STATUS, status=503, operations=["executeStrategy"], when=first(1, per_key=True)
+        FaultKind.STATUS, status=503, operations=("executeStrategy",), when=first(1, per_key=True)
     ):
         answer = place.execute(account)
         assert answer.status == 201

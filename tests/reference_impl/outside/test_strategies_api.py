@@ -101,7 +101,7 @@ def test_an_execution_is_carried_out_once_whatever_is_repeated(place: Place) -> 
         FaultKind.RESET,
         at="response",
         effect=True,
-        operations=["executeStrategy"],
+        operations=("executeStrategy",),
         when=first(2, per_key=True),
     ):
         answers = [place.execute(account, key=key) for _ in range(3)]
@@ -150,7 +150,7 @@ def test_an_assignment_that_the_ledger_refuses_is_listed_without_a_transaction(
 ) -> None:
     account = place.on_a_strategy("wheel", 600_000, contracts=1, premium=10, strike=5_000)
     engine = place.parties.strategy_engine
-    with engine.fault(FaultKind.HANG, operations=["executeStrategy"], lease_s=30):
+    with engine.fault(FaultKind.HANG, operations=("executeStrategy",), lease_s=30):
         answer = place.execute(account)
         assert answer.status == 201
         taken = place.customer.book("withdrawal", 550_000, from_account_id=account["id"])
@@ -203,7 +203,7 @@ def test_an_unknown_outcome_of_an_association_is_put_right(place: Place) -> None
     account = place.on_a_strategy()
     engine = place.parties.strategy_engine
     with engine.fault(
-        FaultKind.RESET, at="response", effect=True, operations=["associateStrategy"]
+        FaultKind.RESET, at="response", effect=True, operations=("associateStrategy",)
     ):
         refused = place.put_strategy(account["id"], "idle", '"1"', x=1)
         assert (refused.status, refused.code) == (503, "integration_unavailable")
@@ -240,7 +240,7 @@ def test_a_killed_worker_leaves_no_execution_behind(place: Place) -> None:
     account = place.on_a_strategy()
     engine = place.parties.strategy_engine
     mark = engine.mark()
-    with engine.fault(FaultKind.HANG, operations=["executeStrategy"], lease_s=30, effect=True):
+    with engine.fault(FaultKind.HANG, operations=("executeStrategy",), lease_s=30, effect=True):
         answers = []
         for _ in range(2):
             asker = Client(place.server.port, place.customer.token)
@@ -249,7 +249,7 @@ def test_a_killed_worker_leaves_no_execution_behind(place: Place) -> None:
         for pid in workers(place.server.process.pid):
             os.kill(pid, signal.SIGKILL)
     time.sleep(1)
-    place.customer._connection = place.operator._connection = None  # noqa: SLF001 - they were cut
+    place.customer._connection = place.operator._connection = None
     wait_for(lambda: alive(place), bool, 15.0)
     for answer in answers:
         if answer.status == 201:
@@ -284,7 +284,7 @@ def test_an_answer_that_is_not_sound_books_nothing_until_it_is(place: Place, for
     account = place.on_a_strategy()
     engine = place.parties.strategy_engine
     kinds = {"wrong_schema": FaultKind.WRONG_SCHEMA, "huge": FaultKind.HUGE}
-    options = {"form": "json"} if form == "json" else {}
+    options: dict[str, Any] = {"form": "json"} if form == "json" else {}
     with engine.fault(kinds.get(form, FaultKind.MALFORMED), lease_s=30, **options):
         answer = place.execute(account)
         assert answer.status == 201
