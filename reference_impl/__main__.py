@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from . import __version__, audit_cli, retention_cli
+from .alerting import cli as alert_rules
 from .config import DISK_FREE_MIN_BYTES, PASSWORD_LENGTH_MIN, StartRefusedError
-from .operations import cli as operations_cli
 from .dashboards import cli as dashboards_cli
+from .operations import cli as operations_cli
 
 PEM = click.Path(path_type=Path)
 
@@ -27,6 +28,7 @@ def main() -> None:
     """Run the reference account system."""
 
 
+main.add_command(alert_rules.command)
 main.add_command(audit_cli.group)
 main.add_command(dashboards_cli.command)
 main.add_command(retention_cli.group)
