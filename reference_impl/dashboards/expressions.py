@@ -4,6 +4,7 @@ So the built-in pages and the Grafana files cannot drift apart. The samples hold
 expressions need and nothing else; a rate is the difference of two sums over the time between.
 """
 
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,11 @@ Vector = Mapping[Labels, float]
 """Values by the labels that an expression keeps; () where it keeps none."""
 INTERVAL = "$__rate_interval"
 """Grafana's own name for a range that holds a few scrapes."""
-_FOLDS: dict[str, Callable[[list[float]], float]] = {"sum": sum, "max": max, "min": min}
+_FOLDS: dict[str, Callable[[float, float], float]] = {
+    "sum": operator.add,
+    "max": max,
+    "min": min,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +37,8 @@ class Sum:
     """Whether nothing counts as 0: for what only appears with the first event of its kind."""
 
     @cached_property
-    def _patterns(self) -> tuple[tuple[str, re.Pattern[str]], ...]:
-        return tuple((label, re.compile(pattern)) for label, pattern in self.where)
+    def _patterns(self) -> tuple[tuple[str, Callable[[str], object]], ...]:
+        return tuple((label, re.compile(pattern).fullmatch) for label, pattern in self.where)
 
     def selector(self) -> str:
         """Return the selector of the chosen samples."""
@@ -49,13 +54,16 @@ class Sum:
 
     def read(self, samples: Iterable[tuple[Mapping[str, str], float]]) -> dict[Labels, float]:
         """Fold the (labels, value) pairs of this name."""
-        found: dict[Labels, list[float]] = {}
+        found: dict[Labels, float] = {}
+        fold, patterns, by = _FOLDS[self.fold], self._patterns, self.by
         for labels, value in samples:
-            if all(pattern.fullmatch(labels.get(name, "")) for name, pattern in self._patterns):
-                found.setdefault(tuple(labels.get(name, "") for name in self.by), []).append(value)
-        if not found and self.zero:
-            return {(): 0.0}
-        return {labels: _FOLDS[self.fold](values) for labels, values in found.items()}
+            for name, fits in patterns:
+                if not fits(labels.get(name, "")):
+                    break
+            else:
+                kept = tuple([labels.get(name, "") for name in by])
+                found[kept] = fold(found[kept], value) if kept in found else value
+        return {(): 0.0} if not found and self.zero else found
 
 
 def _matcher(label: str, pattern: str) -> str:

@@ -222,6 +222,15 @@ ALERTING = Page(
             Unit.COUNT,
         ),
         _watched(
+            "cpu",
+            "Processors of the machine, used by the workers",
+            Query(
+                show=Share(Rate(Sum(series=metrics.CPU.name)), Now(Sum(series="system_cpus"))),
+                name="in use",
+            ),
+            Limit(value=0.8),
+        ),
+        _watched(
             "memory",
             "Memory of the machine in use",
             Query(

@@ -45,10 +45,11 @@ INTEGRATIONS = Table(
     rows="data",
     columns=(
         Column(path="name", title="System"),
-        Column(path="kind", title="Kind"),
+        Column(path="configured", title="Configured", form="yes"),
         Column(path="breaker", title="Breaker"),
         Column(path="last_success_at", title="Last success", form="time"),
         Column(path="last_failure_at", title="Last failure", form="time"),
+        Column(path="last_error", title="Last error"),
     ),
     empty="No outside system is registered.",
     about="An open breaker means that calls are answered without trying them.",
@@ -60,6 +61,7 @@ RECOVERIES = Table(
     rows="data",
     columns=(
         Column(path="component", title="Part"),
+        Column(path="cause", title="What was wrong"),
         Column(path="action", title="What was done"),
         Column(path="started_at", title="Began", form="time"),
         Column(path="duration_ms", title="Took", form="milliseconds"),

@@ -75,7 +75,7 @@ class Column:
     """Members from the row on, separated by dots."""
     title: str
     form: str = "text"
-    """text, time, money, milliseconds, or observed (a value of a health check)."""
+    """text, time, money, milliseconds, yes, or observed (a value of a health check)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

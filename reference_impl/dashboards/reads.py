@@ -90,6 +90,8 @@ def cell(row: dict[str, Any], column: Column) -> str:
         return ""
     if column.form == "money":
         return money(value, holder.get("currency"))
+    if column.form == "yes":
+        return "yes" if value is True else "no"
     if column.form == "observed":
         return observed(value, holder.get("observedUnit", ""))
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
