@@ -15,7 +15,7 @@ from reference_impl.integration import registry
 from reference_impl.integration.outbound import Answer, Call, CallFailedError, Reason
 
 from . import store
-from .pump import IDLE_S, Terms, count, write_down
+from .pump import IDLE_S, PACE_S, Terms, count, write_down
 from .rules import CONTENT_REFUSED, Limits, Outcome, pause_s
 from .store import Round, State
 
@@ -84,7 +84,7 @@ class Notification:
             self._put_off(done, failed)
         else:
             self._answered(done, batch, answer)
-        return 0.0
+        return 0.0 if len(batch.rows) > BATCH_MAX // 2 else PACE_S
 
     def _next(self, done: Round) -> Batch | None:
         """Return the next batch; what was forgotten before it came is counted as missed."""
