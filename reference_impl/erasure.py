@@ -19,6 +19,7 @@ import flask
 
 from . import access, database, idempotency, reports_builder, sessions, users, web
 from .access import Rank
+from .operations import undo
 from .problems import Problem
 
 blueprint = flask.Blueprint("erasure", __name__)
@@ -87,6 +88,7 @@ def erase(tx: web.Tx, user_id: str) -> None:
     values = {"id": user_id, "name": name, "key": users.name_key(name), "erased": ERASED}
     for statement in STATEMENTS:
         tx.connection.execute(statement, values)
+    undo.forget(tx.connection)  # it holds what the rows were before
 
 
 def scrub(shared: web.Services, user_id: str, reports: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from . import audit, database, sealed
 from .clock import SystemClock
 from .config import StartRefusedError
+from .operations import undo
 
 BATCH_ROWS = 500
 NUMBER_MAX = 65_535
@@ -62,6 +63,8 @@ def rotate(path: Path) -> tuple[int, int]:
         raise StartRefusedError(f"{sealed.key_path(path)}: there is no number above {max(keys)}")
     replace_keys(path, keys | {number: secrets.token_bytes(32)})
     values = reencrypt(path)
+    with writing(path) as connection:
+        undo.forget(connection)  # what it holds was encrypted with the old keys
     record(path, "rotateKeys", f"key {number}")
     return number, values
 
