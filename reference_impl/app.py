@@ -6,6 +6,7 @@ and `journal` apply the rules of `ledger` to rows; `views` gives the rows their 
 """
 
 import functools
+import gc
 import logging
 import os
 import re
@@ -220,6 +221,8 @@ def register_instance(instance: str) -> None:
     """Leave a note for the parent process that this worker is complete."""
     folder = os.environ.get(RUNTIME_DIR)
     if folder:
+        gc.collect()
+        gc.freeze()  # what was loaded stays: looking through it again would stop every request
         Path(folder, f"worker-{os.getpid()}").write_text(instance, "ascii")
 
 

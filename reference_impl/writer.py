@@ -1,7 +1,9 @@
 """The one writer of this process: drains a bounded queue and commits many requests at once.
 
-One thread and one connection write. A refusal or a bug in one job is undone alone and leaves its
-neighbours as they are; nobody is answered before COMMIT has returned. Processes take turns by a
+One connection writes, in the hands of one thread at a time: the writer's own, which commits in
+groups what waits, or, while nothing waits and no other process writes, that of the request itself,
+which saves handing the work over and back. A refusal or a bug in one job is undone alone and leaves
+its neighbours as they are; nobody is answered before COMMIT has returned. Processes take turns by a
 file lock around BEGIN..COMMIT, which is fair where SQLite's own retrying is not.
 
 After a sync that failed nobody knows what is on the disk, and asking again would be told that all
@@ -45,12 +47,14 @@ _log = logging.getLogger(__name__)
 class Job(Generic[T]):
     """One request's write: what to do, what to record if it is refused, and its outcome."""
 
-    __slots__ = ("_claim", "_done", "action", "error", "refused", "result")
+    __slots__ = ("_claim", "_done", "action", "error", "queued", "refused", "result")
 
     def __init__(self, action: Action[T], refused: Refusal | None) -> None:
         """Prepare a job that nobody has taken yet."""
         self.action = action
         self.refused = refused
+        self.queued = False
+        """Whether it came through the queue."""
         self.result: T | None = None
         self.error: BaseException | None = None
         self._claim = threading.Lock()
@@ -92,34 +96,33 @@ class Writer:
         self._queue: queue.Queue[Job[object] | None] = queue.Queue(queue_size)
         self._wait_s = wait_s
         self._connection = database.connect(path)
+        self._pen = threading.Lock()
+        """Held by the thread that uses the connection."""
         self._gate = Path(f"{path}.lock").open("ab")  # noqa: SIM115 - lives with the writer
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
     def submit(self, action: Action[T], refused: Refusal | None = None) -> T:
-        """Run `action` in the next batch and return its result after the commit.
+        """Run `action` in the next group, or at once, and return its result after the commit.
 
         Raises what the action raised; Problem `busy` when the queue is full or its turn did not
         come in time. `refused` is called, after the action's own work was undone, to record a
         Problem in the same commit.
         """
         job = Job(action, refused)
-        try:
-            self._queue.put_nowait(job)  # type: ignore[arg-type]  # the queue forgets T
-        except queue.Full:
-            raise busy() from None
         with TURNS.away():
-            if not job.wait(self._wait_s) and (job.claim() or not job.wait(self._wait_s)):
+            if not self._at_once(job) and not self._queued(job, self._wait_s):
                 raise busy()
         if job.error is not None:
             raise job.error
-        return job.result  # type: ignore[return-value]  # set by the writer before finish()
+        return job.result  # type: ignore[return-value]  # set before finish()
 
     def close(self) -> None:
         """Finish what is queued, stop the thread and close the connection."""
         self._queue.put(None)
         self._thread.join(timeout=self._wait_s)
-        self._connection.close()
+        if self._pen.acquire(timeout=self._wait_s):  # who still holds it is stuck: it keeps it
+            self._connection.close()
         self._gate.close()
 
     def alive(self) -> bool:
@@ -133,31 +136,37 @@ class Writer:
     def responds(self, wait_s: float) -> bool:
         """Tell whether an empty write gets through to the database in time."""
         job: Job[None] = Job(lambda _: None, None)
+        with TURNS.away():
+            return self._queued(job, wait_s) and job.error is None
+
+    def _queued(self, job: Job[T], wait_s: float) -> bool:
+        """Leave the job to the writer's thread; False if the queue is full or the wait too long."""
         try:
             self._queue.put_nowait(job)  # type: ignore[arg-type]  # the queue forgets T
         except queue.Full:
             return False
-        with TURNS.away():
-            passed = job.wait(wait_s) or (not job.claim() and job.wait(wait_s))
-        return passed and job.error is None
+        return job.wait(wait_s) or (not job.claim() and job.wait(wait_s))
+
+    def _at_once(self, job: Job[Any]) -> bool:
+        """Commit the job in this thread if no other write waits or is under way; else False."""
+        if self._queue.unfinished_tasks or not self._pen.acquire(blocking=False):
+            return False
+        if not lock_at_once(self._gate.fileno()):
+            self._pen.release()
+            return False
+        self._commit([job])
+        return True
 
     def _run(self) -> None:
-        while True:
-            jobs, last = self._drain()
-            if jobs:
-                self._commit(jobs)
-            if last:
-                return
+        while (job := self._queue.get()) is not None:
+            job.queued = True
+            self._pen.acquire()
+            self._commit([job])
+        self._queue.task_done()
 
-    def _drain(self) -> tuple[list[Job[object]], bool]:
-        job = self._queue.get()
-        if job is None:
-            return [], True
-        return [job, *self._waiting(BATCH_MAX - 1)], False
-
-    def _waiting(self, most: int) -> list[Job[object]]:
+    def _waiting(self, most: int) -> list[Job[Any]]:
         """Take what waits; more of it has come while another process had its turn."""
-        jobs: list[Job[object]] = []
+        jobs: list[Job[Any]] = []
         while len(jobs) < most:
             try:
                 job = self._queue.get_nowait()
@@ -165,12 +174,15 @@ class Writer:
                 break
             if job is None:  # the end: it comes again when these are done
                 self._queue.put_nowait(None)
+                self._queue.task_done()
                 break
+            job.queued = True
             jobs.append(job)
         return jobs
 
-    def _commit(self, jobs: list[Job[object]]) -> None:
-        taken: list[Job[object]] = []
+    def _commit(self, jobs: list[Job[Any]]) -> None:
+        """Commit the jobs and what comes meanwhile; afterwards the connection is free again."""
+        taken: list[Job[Any]] = []
         lost, failure, began = False, None, time.perf_counter()
         try:
             with locked(self._gate.fileno()):
@@ -194,8 +206,22 @@ class Writer:
             self._on_commit(len(taken), time.perf_counter() - began, failure)
             for job in taken:
                 job.finish()
-            if lost:
-                self._on_lost_disk()
+            self._lay_down(sum(job.queued for job in jobs), lost=lost)
+
+    def _lay_down(self, queued: int, *, lost: bool) -> None:
+        """Let the next thread write; after a lost disk only when the owner was told of it."""
+        for _ in range(queued):
+            self._queue.task_done()
+        if lost:  # in a thread of its own: the requests of this group can be answered meanwhile
+            threading.Thread(target=self._tell_of_loss, name="lost-disk", daemon=True).start()
+        else:
+            self._pen.release()
+
+    def _tell_of_loss(self) -> None:
+        try:
+            self._on_lost_disk()
+        finally:
+            self._pen.release()
 
     def _undo(self) -> None:
         if self._connection.in_transaction:
@@ -304,3 +330,12 @@ def locked(file_descriptor: int) -> Iterator[None]:
         yield
     finally:
         fcntl.flock(file_descriptor, fcntl.LOCK_UN)
+
+
+def lock_at_once(file_descriptor: int) -> bool:
+    """Take that lock if nobody has it; the next `locked` in this process gives it back."""
+    try:
+        fcntl.flock(file_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -98,7 +98,8 @@ def test_a_full_queue_is_busy_at_once_and_recovers(pen: writer.Writer, path: Pat
     threads = [threading.Thread(target=pen.submit, args=(slow,))]
     threads[0].start()
     entered.wait(10)
-    threads += [threading.Thread(target=pen.submit, args=(note(f"w{n}"),)) for n in range(4)]
+    # Four fill the queue, and one more is in the hand of the writer's thread.
+    threads += [threading.Thread(target=pen.submit, args=(note(f"w{n}"),)) for n in range(5)]
     for thread in threads[1:]:
         thread.start()
     while not pen._queue.full():
@@ -110,7 +111,7 @@ def test_a_full_queue_is_busy_at_once_and_recovers(pen: writer.Writer, path: Pat
     go_on.set()
     for thread in threads:
         thread.join(10)
-    assert keys(path) == {"slow", "w0", "w1", "w2", "w3"}
+    assert keys(path) == {"slow", "w0", "w1", "w2", "w3", "w4"}
 
 
 def test_waiting_is_bounded_and_what_gave_up_is_not_done(path: Path) -> None:
@@ -186,6 +187,35 @@ def test_two_writers_take_turns(path: Path) -> None:
     for pen in pens:
         pen.close()
     assert len(keys(path)) == 100
+
+
+def test_a_write_alone_is_committed_in_the_thread_of_its_request(pen: writer.Writer) -> None:
+    assert pen.submit(lambda _: threading.current_thread()) is threading.current_thread()
+
+
+def test_a_write_that_meets_another_waits_in_the_queue(pen: writer.Writer) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def slow(_: sqlite3.Connection) -> None:
+        entered.set()
+        go_on.wait(10)
+
+    first = threading.Thread(target=pen.submit, args=(slow,))
+    first.start()
+    entered.wait(10)
+    names: list[str] = []
+    second = threading.Thread(
+        target=lambda: names.append(pen.submit(lambda _: threading.current_thread().name))
+    )
+    second.start()
+    while not pen._queue.unfinished_tasks:
+        entered.wait(0.01)
+    go_on.set()
+    second.join(10)
+    first.join(10)
+    assert names in (["writer"], [first.name])
+    assert pen.queue_length() == pen._queue.unfinished_tasks == 0
+    assert pen.submit(lambda _: threading.current_thread()) is threading.current_thread()
 
 
 def test_who_gave_up_while_another_process_had_its_turn_is_not_served(path: Path) -> None:
