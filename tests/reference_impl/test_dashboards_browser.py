@@ -21,7 +21,7 @@ HOSTILE = (
     "</td></table><script>window.ran=1</script><img src=x onerror=window.ran=1>"
     "<svg onload=window.ran=1><a href=javascript:window.ran=1>x</a>{{7*7}}"
 )
-WAIT_S = 20
+WAIT_S = 40
 SHOWN = "return document.getElementById('content')?.dataset.shown"
 
 

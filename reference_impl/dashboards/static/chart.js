@@ -113,15 +113,22 @@ function paint(drawn) {
   if (drawn.at !== undefined) point(drawn, Math.min(drawn.at, times.length - 1));
 }
 
+function gaps(times) {
+  // Where no sample was taken for long: nothing is drawn across.
+  const apart = times.slice(1).map((at, n) => at - times[n]);
+  const usual = [...apart].sort((a, b) => a - b)[Math.floor(apart.length / 2)];
+  return [false, ...apart.map((one) => one > 3 * usual)];
+}
+
 function trace(values, times, index, x, y) {
   let path = "";
   let open = false;
+  const broken = gaps(times);
+  const ends = (n) => n >= values.length || values[n] === null || broken[n];
   values.forEach((value, n) => {
-    if (value === null) {
-      open = false;
-      return;
-    }
-    const alone = !open && (n + 1 >= values.length || values[n + 1] === null);
+    if (value === null || broken[n]) open = false;
+    if (value === null) return;
+    const alone = !open && ends(n + 1);
     path += `${open ? "L" : "M"}${x(times[n]).toFixed(1)} ${y(value).toFixed(1)}${alone ? "h2" : ""}`;
     open = true;
   });
