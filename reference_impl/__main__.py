@@ -226,21 +226,18 @@ def retire(database: Path) -> None:
 @click.option(
     "--webhook-allow",
     default="",
-    envvar="ALLUSE_WEBHOOK_ALLOW",
     metavar="HOST[:PORT],...",
     help="Internal or plain http hosts that webhooks may lead to.",
 )
 @click.option(
     "--webhook-ca",
     type=PEM,
-    envvar="ALLUSE_WEBHOOK_CA",
     help="PEM file of authorities that webhook receivers may have besides the usual.",
 )
 @click.option(
     "--webhook-timing",
     default="10000/500/900000",
     show_default=True,
-    envvar="ALLUSE_WEBHOOK_TIMING",
     metavar="TIMEOUT/FIRST/MOST",
     help="Milliseconds of an attempt, and of the first and the longest pause after a failure.",
 )
@@ -251,6 +248,15 @@ def retire(database: Path) -> None:
     envvar="ALLUSE_ALERT_SCALE",
     type=click.FloatRange(1, 3600),
     help="Divides all times of the alert rules, for tests that wait for them.",
+)
+@click.option(
+    "--webhook-give-up",
+    "webhook_give_up_s",
+    default=86_400,
+    show_default=True,
+    type=click.IntRange(1),
+    metavar="SECONDS",
+    help="After so long an event is set aside that its receiver answers with errors only.",
 )
 @click.option("--allow-plain-http", is_flag=True, help="Serve without TLS beyond loopback.")
 @click.option("--die-with-parent", is_flag=True, help="Stop when the starting process is gone.")

@@ -122,6 +122,8 @@ class Settings:
     webhook_retry_max_ms: int = 900_000
     webhook_attempts: int = 12
     """After so many an event is given up that the receiver does not take while it takes others."""
+    webhook_give_up_s: int = 86_400
+    """The same of an event that everything else waits behind, after so long."""
     webhook_overlap_s: int = 86_400
     """So long the secret before a rotation signs as well."""
     disk_free_min: int = DISK_FREE_MIN_BYTES

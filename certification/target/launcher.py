@@ -27,6 +27,7 @@ CALL_TIMING = "300/1/1"
 """Of its calls to the counterparties: 300 ms each, breakers that a check can wait for."""
 WEBHOOK_TIMING = "300/50/1000"
 """Milliseconds of an attempt, and of the first and the longest pause after a failure."""
+WEBHOOK_GIVE_UP_S = "30"
 WEBHOOK_ALLOW = "127.0.0.1"
 """Where checks receive events; every other internal address stays refused."""
 READY_TIMEOUT_S = 20.0
@@ -84,6 +85,8 @@ def reference_command(
             WEBHOOK_TIMING,
             "--webhook-allow",
             WEBHOOK_ALLOW,
+            "--webhook-give-up",
+            WEBHOOK_GIVE_UP_S,
         ),
     )
 

@@ -205,4 +205,5 @@ def limits(settings: Settings) -> Limits:
         first_s=settings.webhook_retry_ms / 1000,
         most_s=settings.webhook_retry_max_ms / 1000,
         attempts_max=settings.webhook_attempts,
+        give_up_s=settings.webhook_give_up_s,
     )

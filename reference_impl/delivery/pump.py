@@ -266,7 +266,9 @@ class Webhook:
                 continue
             attempts, failed_at = event.attempts + 1, event.failed_at
             others = failed_at is not None and last_taken > failed_at
-            match verdict(limits, attempts, outcome, others_taken=others):
+            failing_s = 0.0 if failed_at is None else (now_ms - failed_at) / 1000
+            found = verdict(limits, attempts, outcome, others_taken=others, failing_s=failing_s)
+            match found:
                 case Verdict.TAKEN:
                     done.taken += 1
                     done.ended.append(event.seq)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 CONTENT_REFUSED = frozenset({400, 413, 415, 422})
 """What the receiver says of the event itself; other refusals may be about its own state."""
+AWAY = frozenset({401, 403, 404, 407, 408, 425, 429, 502, 503, 504})
+"""May be about the receiver as a whole: like no answer, it says nothing of the event."""
 GONE = 410
 RETRY_AFTER_MAX_S = 3600.0
 """A receiver that asks for longer is asked again after this."""
@@ -51,6 +53,7 @@ class Limits:
     """The longest first pause; it doubles with each attempt."""
     most_s: float = 900.0
     attempts_max: int = 12
+    give_up_s: float = 86_400.0
 
 
 def pause_s(limits: Limits, attempts: int, outcome: Outcome, chance: float) -> float:
@@ -63,18 +66,26 @@ def pause_s(limits: Limits, attempts: int, outcome: Outcome, chance: float) -> f
     return max(whole * (0.5 + chance / 2), asked)
 
 
-def verdict(limits: Limits, attempts: int, outcome: Outcome, *, others_taken: bool) -> Verdict:
+def verdict(
+    limits: Limits, attempts: int, outcome: Outcome, *, others_taken: bool, failing_s: float
+) -> Verdict:
     """Return what becomes of an event after attempt number `attempts`.
 
-    `others_taken`: the receiver has taken something else since this event first failed. An
-    event is set aside where the fault is its own: then, or where its content is refused.
-    While a receiver takes nothing at all, everything waits for it.
+    `others_taken`: the receiver has taken something else since this event first failed,
+    `failing_s` ago. An event is set aside where the fault is its own: then, or where its content is
+    refused. Where nothing else could be tried, since all waits behind it, time has to tell; but
+    for a receiver that is away everything waits.
     """
     if outcome.taken:
         return Verdict.TAKEN
     if outcome.status == GONE:
         return Verdict.GONE
-    own_fault = others_taken or outcome.status in CONTENT_REFUSED
+    answered = outcome.status is not None and outcome.status not in AWAY
+    own_fault = (
+        others_taken
+        or outcome.status in CONTENT_REFUSED
+        or (answered and failing_s >= limits.give_up_s)
+    )
     if attempts >= limits.attempts_max and own_fault:
         return Verdict.SET_ASIDE
     return Verdict.RETRY

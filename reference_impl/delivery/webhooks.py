@@ -223,6 +223,7 @@ def declared(settings: config.Settings) -> dict[str, Any]:
         "retry_first_ms": settings.webhook_retry_ms,
         "retry_max_ms": settings.webhook_retry_max_ms,
         "attempts_max": settings.webhook_attempts,
+        "give_up_s": settings.webhook_give_up_s,
         "waiting_max": WAITING_MAX,
         "overlap_s": settings.webhook_overlap_s,
     }

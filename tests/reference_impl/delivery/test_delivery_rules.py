@@ -9,7 +9,7 @@ import standardwebhooks
 from reference_impl.delivery import rules, signing
 from reference_impl.delivery.rules import Limits, Outcome, Verdict
 
-LIMITS = Limits(first_s=0.5, most_s=60.0, attempts_max=5)
+LIMITS = Limits(first_s=0.5, most_s=60.0, attempts_max=5, give_up_s=900)
 FAILED = Outcome(status=500)
 
 
@@ -29,25 +29,30 @@ def test_retry_after_is_honoured_and_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "attempts", "others", "expected"),
+    ("status", "attempts", "others", "failing_s", "expected"),
     [
-        (204, 1, False, Verdict.TAKEN),
-        (302, 1, True, Verdict.RETRY),
-        (410, 1, False, Verdict.GONE),
-        (500, 5, True, Verdict.SET_ASIDE),
-        (500, 4, True, Verdict.RETRY),
-        (500, 500, False, Verdict.RETRY),
-        (None, 500, False, Verdict.RETRY),
-        (401, 500, False, Verdict.RETRY),
-        (422, 5, False, Verdict.SET_ASIDE),
-        (422, 4, True, Verdict.RETRY),
+        (204, 1, False, 0, Verdict.TAKEN),
+        (302, 1, True, 0, Verdict.RETRY),
+        (410, 1, False, 0, Verdict.GONE),
+        (500, 5, True, 0, Verdict.SET_ASIDE),
+        (500, 4, True, 0, Verdict.RETRY),
+        (500, 500, False, 0, Verdict.RETRY),
+        (None, 500, False, 0, Verdict.RETRY),
+        (401, 500, False, 0, Verdict.RETRY),
+        (422, 5, False, 0, Verdict.SET_ASIDE),
+        (422, 4, True, 0, Verdict.RETRY),
+        (500, 500, False, 899, Verdict.RETRY),
+        (500, 5, False, 900, Verdict.SET_ASIDE),
+        (503, 500, False, 900, Verdict.RETRY),
+        (None, 500, False, 900, Verdict.RETRY),
     ],
 )
 def test_an_event_is_given_up_only_where_the_fault_is_its_own(
-    status: int | None, attempts: int, others: bool, expected: Verdict
+    status: int | None, attempts: int, others: bool, failing_s: float, expected: Verdict
 ) -> None:
     outcome = Outcome(status=status, error="" if status else "timeout")
-    assert rules.verdict(LIMITS, attempts, outcome, others_taken=others) is expected
+    found = rules.verdict(LIMITS, attempts, outcome, others_taken=others, failing_s=failing_s)
+    assert found is expected
 
 
 def test_nothing_overtakes_within_a_key() -> None:
