@@ -17,6 +17,17 @@ WITH_OPERATIONS = (Module.CORE, Module.OPERATIONS)
 """What checks of grants, erasure and audit ask for."""
 NOBODY = "nobody"
 """An id that no deployment gives."""
+COUNTED_AS = {
+    "orders": "transactions",
+    "reconciliations": "transactions",
+    "alerts": "metrics",
+    "silences": "metrics",
+    "recoveries": "metrics",
+    "api": "metrics",
+}
+"""Areas of paths that schema Scope of the contract counts among others."""
+MOVING = frozenset({"entries", "positions", "strategy"})
+"""What of an account counts as transactions."""
 ABSENT = frozenset({404, 501})
 """How an operation is answered that a deployment may leave out."""
 
@@ -49,10 +60,10 @@ def scope_of(operation: Operation) -> str:
     steps = [step for step in operation.path.split("/") if step and step != "v1"]
     if steps[0] == "auth":
         return ""
-    area = steps[0]
+    area = COUNTED_AS.get(steps[0], steps[0])
     if operation.module in {"growth", "analytics"}:
         area = operation.module
-    elif steps[-1] == "entries":
+    elif steps[0] == "accounts" and set(steps[2:3]) & MOVING:
         area = "transactions"
     return f"{area}:{'read' if operation.method == 'GET' else 'write'}"
 

@@ -26,6 +26,10 @@ CONTRACT = load_contract()
         ("createReport", "analytics:write"),
         ("erasePersonalData", "users:write"),
         ("getAuditCheckpoint", "audit:read"),
+        ("putStrategy", "transactions:write"),
+        ("listPositions", "transactions:read"),
+        ("cancelOrder", "transactions:write"),
+        ("createSilence", "metrics:write"),
         ("logout", ""),
     ],
 )
@@ -37,10 +41,11 @@ def test_deviations_drafts_and_public_operations_are_not_offered() -> None:
     gap = {"operationId": "createGrant", "reason": "not built"}
     modules = [
         {"id": "core", "version": "0.1.0", "level": "full"},
+        {"id": "dual_control", "version": "0.1.0", "level": "full"},
         {"id": "operations", "version": "0.1.0", "level": "partial", "deviations": [gap]},
     ]
     ctx = cast(Any, SimpleNamespace(contract=CONTRACT, capabilities={"modules": modules}))
     assert offered.offers(ctx, "listGrants")
     assert offered.offers(ctx, "getAccount")
-    for absent in ("createGrant", "login", "createBackup", "getLineage"):
+    for absent in ("createGrant", "login", "decideApproval", "getLineage"):
         assert not offered.offers(ctx, absent)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from certification import offered
 from certification.checks import CheckFailed
 from certification.fuzzing.cases import ABSENT, Generated, Stop, generate, parameters_of
 from certification.fuzzing.pool import Pool
@@ -217,9 +218,11 @@ def fuzz(ctx: Context, operation_id: str) -> Tally:
     """Send valid, then forbidden requests of an operation; raises `CheckFailed` at the first fault.
 
     `ctx.trials["fuzz_requests"]` is the profile's budget of requests for one operation. An
-    operation that no valid request could make succeed is NOT_EXERCISED, with what it answered.
+    operation that is not offered, or that no valid request could make succeed, is NOT_EXERCISED.
     """
     operation = ctx.contract.operations[operation_id]
+    if "public" not in operation.roles and not offered.offers(ctx, operation_id):
+        ctx.not_exercised(f"the deployment does not offer {operation_id}")
     role = next((r for r in ORDER if r in operation.roles and r in ctx.sessions), None)
     if role is None and {"self", "public"} & set(operation.roles):
         role = "customer"

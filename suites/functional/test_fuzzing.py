@@ -60,6 +60,10 @@ OPERATIONS = (
     "listGrants",
     "getGrant",
     "deleteGrant",
+    "listAlerts",
+    "listAlertHistory",
+    "listBackups",
+    "listRecoveries",
 )
 SPARED = {
     "login": "wrong passwords lock users out",
@@ -75,6 +79,36 @@ SPARED = {
     "erasePersonalData": "it ends users",
     "getMetrics": "it takes no data and answers in no JSON",
     "listEvents": "what the feed of one module holds depends on every other operation",
+    **dict.fromkeys(
+        ("acknowledgeAlert", "createSilence", "getSilence", "deleteSilence"),
+        "it would quieten alerts that people wait for",
+    ),
+    "listAlertmanagerAlerts": "its form is another project's",
+    **dict.fromkeys(
+        ("createBackup", "getBackup", "verifyBackup", "restoreBackup", "putMaintenance"),
+        "it copies, replaces or stops the book of everybody",
+    ),
+    "testControl": "it moves the clock of everybody",
+    **dict.fromkeys(
+        ("listIntegrations", "probeIntegration", "exchangeToken", "receiveMarketCallback"),
+        "systems of others answer it, or alone may send it",
+    ),
+    **dict.fromkeys(
+        ("listWebhooks", "createWebhook", "getWebhook", "deleteWebhook", "rotateWebhookSecret"),
+        "a webhook sends what happens to an address of others",
+    ),
+    **dict.fromkeys(
+        ("getStrategy", "putStrategy", "executeStrategy", "getStrategyExecution"),
+        "a strategy places orders in a market",
+    ),
+    **dict.fromkeys(
+        ("listStrategyResults", "listOrders", "createOrder", "getOrder", "cancelOrder"),
+        "an order goes to a market",
+    ),
+    "listPositions": "only orders make positions",
+    **dict.fromkeys(
+        ("createReconciliation", "getReconciliation"), "it compares with a market's own books"
+    ),
 }
 """Operations that random requests must not reach, or that they would show nothing of."""
 
