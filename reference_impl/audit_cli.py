@@ -80,9 +80,10 @@ def export(path: Path, out: Path) -> checkpoints.Checkpoint:
     return checkpoint
 
 
-def signer_of(path: Path) -> checkpoints.Signer:
-    """Return the signer of a deployment, from its database and key file."""
-    keys, connection = sealed.read_keys(path), sqlite3.connect(path)
+def signer_of(path: Path, book: Path | None = None) -> checkpoints.Signer:
+    """Return the signer of a deployment, from its key file and its database, or a copy of that."""
+    keys = sealed.read_keys(path)
+    connection = sqlite3.connect(f"file:{book or path}?mode=ro", uri=True)
     try:
         seed = bytes.fromhex(database.meta(connection, "audit_seed"))
     finally:

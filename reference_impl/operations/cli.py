@@ -8,6 +8,8 @@ import click
 
 from reference_impl.config import StartRefusedError
 
+from . import backup_cli
+
 FILE = click.Path(path_type=Path)
 DATABASE = click.option("--database", required=True, type=FILE, help="Made by init.")
 CONFIG = click.option("--config", type=FILE, envvar="ALLUSE_CONFIG", help="TOML file.")
@@ -70,4 +72,4 @@ def migrate(database: Path, to: int | None) -> None:
     click.echo(f"{steps} steps up{kept}", err=True)
 
 
-COMMANDS = (config_group, migrate)
+COMMANDS = (config_group, migrate, backup_cli.group)

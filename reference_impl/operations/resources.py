@@ -306,14 +306,7 @@ def run(caller: access.Caller, act: audit.Act, scope: Scope | None, wish: restor
             restore.stage(kept, wish, source, place / IMAGE)
         except BackupRefusedError as error:
             raise Problem("backup_invalid", str(error)) from error
-        restore.install(
-            shared.settings.database,
-            place / IMAGE,
-            act,
-            wish,
-            now_ms=shared.clock.now_ms,
-            finish=finish,
-        )
+        restore.install(shared, place / IMAGE, act, wish, finish=finish)
     return answers[0]
 
 

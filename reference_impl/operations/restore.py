@@ -7,14 +7,13 @@ what was abandoned. The abandoned state itself is backed up first.
 """
 
 import json
-import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from reference_impl import audit, database, erasure, outbox, users, writer
+from reference_impl import audit, database, erasure, outbox, users, web, writer
 
 from . import migrations, moment, pages, store, undo, verify
 from .manifest import Manifest
@@ -22,10 +21,6 @@ from .refused import BackupRefusedError
 from .store import Order, Store
 
 ACTION = "restoreBackup"
-EPOCH = re.compile(
-    r"(bak_[0-9a-f-]+) epoch (\d+) kept (\d+) ([0-9a-f]{64}) abandoned (\d+) ([0-9a-f]{64})\Z"
-)
-"""The object of the record that opens an epoch (audit_verify reads it too)."""
 LIVE_TABLES = ("maintenance", "backups", "login_failures", "leases")
 """What tells how the deployment is run: a restore leaves it as it is now."""
 FLEETING = ("refresh_tokens", "mfa_challenges", "sessions")
@@ -96,57 +91,61 @@ def stage(kept: Store, wish: Wish, source: str, image: Path) -> Manifest:
     return made
 
 
-def install(
-    path: Path,
-    image: Path,
-    act: audit.Act,
-    wish: Wish,
-    *,
-    now_ms: Callable[[], int],
-    finish: Callable[[sqlite3.Connection, Restored], None],
-) -> Restored:
-    """Let a verified copy take the place of the live book.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """An epoch that a restore opens."""
 
-    `finish` writes what belongs to the same commit, and may raise to leave all as it was.
-    """
-    with Path(f"{path}.lock").open("ab") as gate, writer.locked(gate.fileno()):
-        with (
-            closing(database.connect(path)) as live,
-            closing(pages.open_copy(image)) as copy,
-        ):
-            abandoned = verify.audit_state(live)
-            epoch = int(database.meta(live, "epoch")) + 1
-            copy.execute("BEGIN")
-            outbox.begin(copy, now_ms(), "")
-            carry_over(live, copy, wish)
-            done = open_epoch(copy, act, wish, epoch=epoch, abandoned=abandoned, now_ms=now_ms())
-            finish(copy, done)
-            copy.execute("COMMIT")
-            copy.backup(live, pages=-1)
-            live.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    number: int
+    abandoned: tuple[int, str]
+    """Size and root of the audit trail that ends; (0, zeros) where the book was lost."""
+    now_ms: int
+
+
+Finish = Callable[[sqlite3.Connection, Restored], None]
+"""Writes what belongs to the same commit, and may raise to leave all as it was."""
+
+
+def install(
+    shared: web.Services, image: Path, act: audit.Act, wish: Wish, *, finish: Finish
+) -> Restored:
+    """Let a verified copy take the place of the live book."""
+    path = shared.settings.database
+    with (
+        Path(f"{path}.lock").open("ab") as turn,
+        writer.locked(turn.fileno()),
+        closing(database.connect(path)) as live,
+        closing(pages.open_copy(image)) as copy,
+    ):
+        now_ms = shared.clock.now_ms()
+        epoch = Epoch(
+            number=int(database.meta(live, "epoch")) + 1,
+            abandoned=verify.audit_state(live),
+            now_ms=now_ms,
+        )
+        copy.execute("BEGIN")
+        outbox.begin(copy, now_ms, "")
+        carry_over(live, copy, wish)
+        done = open_epoch(copy, act, wish, epoch)
+        finish(copy, done)
+        copy.execute("COMMIT")
+        copy.backup(live, pages=-1)
+        live.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     return done
 
 
-def open_epoch(
-    copy: sqlite3.Connection,
-    act: audit.Act,
-    wish: Wish,
-    *,
-    epoch: int,
-    abandoned: tuple[int, str],
-    now_ms: int,
-) -> Restored:
-    """Number the epoch, and record what was kept and what was abandoned."""
+def open_epoch(copy: sqlite3.Connection, act: audit.Act, wish: Wish, epoch: Epoch) -> Restored:
+    """Begin an epoch: record what was kept and what was abandoned."""
     size, root = verify.audit_state(copy)
     target = (
-        f"{wish.backup_id} epoch {epoch} kept {size} {root} abandoned {abandoned[0]} {abandoned[1]}"
+        f"{wish.backup_id} epoch {epoch.number} kept {size} {root}"
+        f" abandoned {epoch.abandoned[0]} {epoch.abandoned[1]}"
     )
-    copy.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", (str(epoch),))
-    audit.append(copy, act, target=target, outcome="done", now_ms=now_ms)
+    copy.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", (str(epoch.number),))
+    audit.append(copy, act, target=target, outcome="done", now_ms=epoch.now_ms)
     undo.forget(copy)
     size, root = verify.audit_state(copy)
     last = copy.execute("SELECT coalesce(max(seq), 0) FROM transactions").fetchone()[0]
-    return Restored(epoch=epoch, last_seq=last, audit_size=size, audit_root=root)
+    return Restored(epoch=epoch.number, last_seq=last, audit_size=size, audit_root=root)
 
 
 def carry_over(live: sqlite3.Connection, copy: sqlite3.Connection, wish: Wish) -> None:
