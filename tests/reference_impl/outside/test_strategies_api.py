@@ -211,7 +211,7 @@ def test_an_unknown_outcome_of_an_association_is_put_right(place: Place) -> None
 
     def known() -> str:
         rows = engine.state()["associations"]
-        return next(r["strategy"] for r in rows if r["account_ref"] == account["id"])
+        return str(next(r["strategy"] for r in rows if r["account_ref"] == account["id"]))
 
     assert wait_for(known, lambda name: name == "premium", 15.0)
     assert place.put_strategy(account["id"], "idle", '"1"', x=1).status == 200
