@@ -57,7 +57,7 @@ KINDS = (
     Kind(
         name=MARKET,
         purpose="orders, executions, positions and quotes",
-        fallback="orders wait, with their money held; positions as last booked",
+        fallback="no new orders; those taken wait, with their money held; positions as booked",
         signs=True,
     ),
     Kind(
