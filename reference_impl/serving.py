@@ -367,7 +367,7 @@ def has_ended(group: Group) -> bool:
 
 
 def end(group: Group, is_busy: Callable[[], bool] | None = None) -> None:
-    """Stop the group: SIGTERM, a bounded wait for what is being answered, SIGKILL of who is left."""
+    """Stop the group: SIGTERM, a bounded wait for what is being answered, SIGKILL of the rest."""
     if not has_ended(group):
         os.kill(group.pid, signal.SIGTERM)
         begun_s = time.monotonic()

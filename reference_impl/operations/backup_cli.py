@@ -144,8 +144,6 @@ def restore_(database: Path, folder: Path | None, until: object, backup_id: str)
     """
     path = database.absolute()
     try:
-        if path.exists():
-            raise StartRefusedError(f"{path}: is there; move it away, or restore through the API")
         done = rebuild(path, folder, backup_id, moment_of(until))
     except (StartRefusedError, BackupRefusedError, Problem) as error:
         refuse(error)
@@ -165,6 +163,8 @@ def rebuild(
     path: Path, folder: Path | None, backup_id: str, until_ms: int | None
 ) -> restore.Restored:
     """Make the file anew; nothing is left of it if that fails."""
+    if path.exists():
+        raise StartRefusedError(f"{path}: is there; move it away, or restore through the API")
     sealed.read_keys(path)
     kept = opened(path, folder, any_book(path, folder))
     wish = restore.Wish(backup_id=backup_id, until_ms=until_ms)

@@ -90,7 +90,7 @@ def read(folder: Path, public_key: str) -> Manifest:
 
 
 def check_files(folder: Path, manifest: Manifest) -> None:
-    """Compare the files with the manifest; raises BackupRefusedError naming the first that differs."""
+    """Compare the files with the manifest; BackupRefusedError names the first that differs."""
     for name, said in manifest.files.items():
         path = folder / Path(name).name
         if not path.is_file():

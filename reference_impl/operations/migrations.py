@@ -1,13 +1,13 @@
 """Migrations: from each version of the schema to the next, and back, in one transaction each.
 
-A version of the schema is a list of objects (tables, indexes, triggers) with their SQL. A step makes
-the objects that are new, replaces those whose text has changed (a table keeps the rows of the columns
-that both have), and drops what is gone; then it compares what is there with what should be. The
-number of the version is part of the same transaction: a step that is killed half way has not
-happened, and is begun again by the next call.
+A version of the schema is a list of objects (tables, indexes, triggers) with their SQL. A step
+makes the objects that are new, replaces those whose text has changed (a table keeps the rows of
+the columns that both have), and drops what is gone; then it compares what is there with what
+should be. The number of the version is part of the same transaction: a step that is killed half
+way has not happened, and is begun again by the next call.
 
-Before the first step up, the file is copied beside itself. `down` is the way back that keeps what was
-booked since; the copy is the way back that does not.
+Before the first step up, the file is copied beside itself. The way back down keeps what was booked
+since; the copy is the way back that does not.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ Key = tuple[str, str]
 
 @contextlib.contextmanager
 def pattern(version: int) -> Iterator[sqlite3.Connection]:
-    """Give an empty book of a version, in memory: what its schema is, and the rows it begins with."""
+    """Give an empty book of a version, in memory: its schema, and the rows it begins with."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as made:
         if version == database.SCHEMA_VERSION:
             database.build(made)
@@ -86,20 +86,9 @@ def step(connection: sqlite3.Connection, before: int, after: int) -> None:
         connection.execute("PRAGMA legacy_alter_table = ON")
         connection.execute("BEGIN IMMEDIATE")
         try:
-            if objects(connection) != objects(old):
-                raise StartRefusedError(
-                    f"the schema is not that of version {before}: "
-                    + difference(objects(connection), objects(old))
-                )
+            expect(connection, objects(old), f"the schema is not that of version {before}")
             change(connection, new, objects(old), objects(new))
-            if objects(connection) != objects(new):
-                raise StartRefusedError(
-                    f"the step to version {after} left "
-                    + difference(objects(connection), objects(new))
-                )
-            broken = connection.execute("PRAGMA foreign_key_check").fetchone()
-            if broken is not None:
-                raise StartRefusedError(f"the step to version {after} broke a row of {broken[0]}")
+            expect(connection, objects(new), f"the step to version {after} does not lead there")
             connection.execute(
                 "UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(after),)
             )
@@ -111,6 +100,15 @@ def step(connection: sqlite3.Connection, before: int, after: int) -> None:
         finally:
             connection.execute("PRAGMA legacy_alter_table = OFF")
             connection.execute("PRAGMA foreign_keys = ON")
+
+
+def expect(connection: sqlite3.Connection, wanted: Mapping[Key, str], otherwise: str) -> None:
+    """Refuse a book whose objects are not these, or a row of which refers to nothing."""
+    if objects(connection) != wanted:
+        raise StartRefusedError(f"{otherwise}: {difference(objects(connection), wanted)}")
+    broken = connection.execute("PRAGMA foreign_key_check").fetchone()
+    if broken is not None:
+        raise StartRefusedError(f"{otherwise}: a row of {broken[0]} refers to nothing")
 
 
 def change(

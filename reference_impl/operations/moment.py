@@ -41,11 +41,11 @@ PLACES = (
     """UPDATE outbox_consumers SET seq = min(seq, coalesce((SELECT max(seq) FROM outbox), 0))""",
 )
 BALANCES = (
-    "CREATE TEMP TABLE moved AS SELECT bucket_id AS id, sum(amount) AS amount, count(*) AS n"
-    " FROM lines GROUP BY 1",
-    "CREATE TEMP TABLE held AS SELECT bucket_id AS id,"
-    " sum(CASE closed WHEN 0 THEN amount ELSE 0 END) AS amount, count(*) + sum(closed) AS n"
-    " FROM holds GROUP BY 1",
+    """CREATE TEMP TABLE moved AS
+       SELECT bucket_id AS id, sum(amount) AS amount, count(*) AS n FROM lines GROUP BY 1""",
+    """CREATE TEMP TABLE held AS
+       SELECT bucket_id AS id, sum(CASE closed WHEN 0 THEN amount ELSE 0 END) AS amount,
+       count(*) + sum(closed) AS n FROM holds GROUP BY 1""",
     "CREATE UNIQUE INDEX temp.moved_by_id ON moved (id)",
     "CREATE UNIQUE INDEX temp.held_by_id ON held (id)",
     """UPDATE buckets SET

@@ -158,24 +158,26 @@ def unknown(key: str) -> str:
 def refusal(key: str, value: Any) -> str | None:
     """Return what is wrong with a value and the way out, None if it may stand."""
     kind = kinds()[key]
-    right = isinstance(value, (str, Path)) if kind in {str, Path} else type(value) is kind
-    if kind is float and type(value) is int:
-        right = True
-    if not right:
+    if not _is(kind, value):
         return f"{value!r} is no {KINDS[kind]}; {advice(key)}"
     if kind in {int, float}:
         least, most = bounds(key)
-        if not least <= value <= most:
-            return f"{value} is out of range; {advice(key)}"
+        inside = least <= value <= most
+        return None if inside else f"{value} is out of range; {advice(key)}"
     if key in CHOICES and value not in CHOICES[key]:
         return f"{value!r} is none of them; {advice(key)}"
-    if kind in {str, Path} and any(ord(one) < 32 for one in str(value)):
+    if any(ord(one) < 32 for one in str(value)):
         return f"{value!r} has control characters; leave them out"
     if key in FILES and value and not Path(value).is_file():
         return f"{value}: there is no such file; name one that is there"
-    if key == "password_complexity":
-        return _classes(value)
-    return None
+    return _classes(value) if key == "password_complexity" else None
+
+
+def _is(kind: type, value: Any) -> bool:
+    """Tell whether a value is of a kind: exactly, but a whole number is a number as well."""
+    if kind in {str, Path}:
+        return isinstance(value, (str, Path))
+    return type(value) is kind or (kind is float and type(value) is int)
 
 
 def _classes(value: str) -> str | None:
@@ -208,8 +210,8 @@ def together(found: Mapping[str, Any]) -> list[str]:
     host = found.get("host", LOOPBACK[0])
     if host not in LOOPBACK and not found.get("certificate") and not found.get("allow_plain_http"):
         wrong.append(
-            f"host: {host}: plain HTTP is served on loopback only; give certificate and private_key,"
-            " put TLS in front of it and set allow_plain_http"
+            f"host: {host}: plain HTTP is served on loopback only; give certificate and"
+            " private_key, put TLS in front of it and set allow_plain_http"
         )
     if bool(found.get("certificate")) != bool(found.get("private_key")):
         wrong.append("certificate, private_key: they come together; give both files")

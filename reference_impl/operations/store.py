@@ -91,7 +91,7 @@ class Store:
 
 @contextmanager
 def alone(store: Store) -> Iterator[None]:
-    """Work alone in the folder; 503 `busy` while somebody else does. Clears up what a crash left."""
+    """Work alone in the folder (503 `busy` while somebody else does); clear up after a crash."""
     with no_space():
         store.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = (store.folder / "lock").open("ab")
@@ -152,9 +152,7 @@ def make(store: Store, order: Order) -> Manifest:
 
     Raises Problem `insufficient_storage`, and then nothing is left.
     """
-    free = shutil.disk_usage(store.folder).free
-    if free < store.needed_bytes(order.type) + store.free_min:
-        raise Problem("insufficient_storage", f"{free} bytes are free; that is not enough.")
+    check_space(store, order.type)
     with no_space(), scratch(store) as place:
         if order.type == "configuration":
             (place / SETTINGS).write_bytes(order.settings)
@@ -171,6 +169,13 @@ def make(store: Store, order: Order) -> Manifest:
         place.rename(store.folder / order.id)
         pages.sync(store.folder)
     return made
+
+
+def check_space(store: Store, kind: str) -> None:
+    """Refuse what would not fit, before anything is written."""
+    free = shutil.disk_usage(store.folder).free
+    if free < store.needed_bytes(kind) + store.free_min:
+        raise Problem("insufficient_storage", f"{free} bytes are free; that is not enough.")
 
 
 def _describe(store: Store, order: Order, book: Path) -> Manifest:
@@ -239,16 +244,19 @@ def base_for(store: Store) -> str | None:
         if candidate.type == "configuration":
             continue
         try:
-            for link in store.chain(candidate.id):
-                index = store.folder / link.id / INDEX
-                said = link.files.get(INDEX, {})
-                if not index.is_file() or index.stat().st_size != said.get("bytes"):
-                    raise BackupRefusedError(f"{link.id}: {INDEX} is damaged")
-            if (
-                pages.sha256(store.folder / candidate.id / INDEX)
-                == candidate.files[INDEX]["sha256"]
-            ):
-                return candidate.id
+            links = store.chain(candidate.id)
+            manifest.check_files(store.folder / candidate.id, candidate)
         except (BackupRefusedError, OSError):
             continue
+        if all(_has_files(store, link) for link in links):
+            return candidate.id
     return None
+
+
+def _has_files(store: Store, link: Manifest) -> bool:
+    """Tell whether the files of a backup are there in their length."""
+    place = store.folder / link.id
+    return all(
+        (place / name).is_file() and (place / name).stat().st_size == said["bytes"]
+        for name, said in link.files.items()
+    )

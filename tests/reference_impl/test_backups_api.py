@@ -1,4 +1,4 @@
-"""Backups and restores from outside: exact states, refusals by name, a restore that stays visible."""
+"""Backups and restores from outside: exact states, refusals by name, a restore that is seen."""
 
 import json
 import shutil
