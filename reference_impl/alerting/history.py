@@ -1,14 +1,21 @@
 """The samples that the rules need: only their sums, for as long as the longest window."""
 
 import bisect
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from .terms import Figures, Labels, Point, Selector
 
 Samples = Mapping[str, Sequence[tuple[Mapping[str, str], float]]]
 """Exposed name -> its samples: labels and value."""
 _NOTHING: Figures = {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    sums: Mapping[Selector, Figures]
+    risen: Mapping[Selector, Figures]
+    """By how much each sum has risen since the first look; falling back is beginning anew."""
 
 
 class History:
@@ -18,36 +25,74 @@ class History:
         """Keep the sums of these selectors for so many seconds."""
         self._selectors = tuple(dict.fromkeys(selectors))
         self._keep_s = keep_s
-        self._points: deque[tuple[float, Mapping[Selector, Figures]]] = deque()
+        self._times: list[float] = []
+        self._looks: list[_Look] = []
+        self._last: dict[Selector, dict[Labels, float]] = {}
+        """The last value of each sum, also of one that is not there at the moment."""
 
     @property
     def now_s(self) -> float:
         """The moment of the last sample; 0 before the first."""
-        return self._points[-1][0] if self._points else 0.0
+        return self._times[-1] if self._times else 0.0
 
     def add(self, now_s: float, samples: Samples) -> None:
         """Add a scrape; one that is not later than the last begins the history anew."""
-        if self._points and now_s <= self.now_s:
-            self._points.clear()
+        if self._times and now_s <= self.now_s:
+            self._times, self._looks, self._last = [], [], {}
         sums = {selector: added(selector, samples) for selector in self._selectors}
-        self._points.append((now_s, sums))
-        while len(self._points) > 2 and self._points[1][0] <= now_s - self._keep_s:
-            self._points.popleft()
+        before = self._looks[-1].risen if self._looks else {}
+        risen = {}
+        for selector, new in sums.items():
+            risen[selector] = self._risen(selector, new, before.get(selector, _NOTHING))
+            if selector.series in samples:
+                self._last.setdefault(selector, {}).update(new)
+        self._times.append(now_s)
+        self._looks.append(_Look(sums, risen))
+        over = bisect.bisect_right(self._times, now_s - self._keep_s) - 1
+        if over > 0:
+            del self._times[:over], self._looks[:over]
+
+    def _risen(self, selector: Selector, new: Figures, before: Figures) -> Figures:
+        """Add what has risen. Of a name that was seen, a new series counts from 0.
+
+        A name that is seen for the first time, or again after a gap, adds nothing by itself.
+        """
+        last = self._last.get(selector)
+        if last is None:
+            return before
+        risen = dict(before)
+        for labels, value in new.items():
+            old = last.get(labels, 0.0)
+            risen[labels] = risen.get(labels, 0.0) + (value - old if value >= old else value)
+        return risen
 
     def latest(self, selector: Selector) -> Figures:
         """Return the sums of the last sample."""
-        return self._points[-1][1].get(selector, _NOTHING) if self._points else _NOTHING
+        return self._looks[-1].sums.get(selector, _NOTHING) if self._looks else _NOTHING
+
+    def _span(self, from_s: float, to_s: float) -> tuple[int, int]:
+        first = max(bisect.bisect_right(self._times, from_s) - 1, 0)
+        return first, bisect.bisect_right(self._times, to_s)
 
     def window(self, selector: Selector, from_s: float, to_s: float) -> Sequence[Point]:
         """Return the samples from the last one at or before `from_s` to the last by `to_s`."""
-        times = [at for at, _ in self._points]
-        first = max(bisect.bisect_right(times, from_s) - 1, 0)
-        last = bisect.bisect_right(times, to_s)
-        return [(at, sums.get(selector, _NOTHING)) for at, sums in list(self._points)[first:last]]
+        first, end = self._span(from_s, to_s)
+        pairs = zip(self._times[first:end], self._looks[first:end], strict=True)
+        return [(at, look.sums.get(selector, _NOTHING)) for at, look in pairs]
+
+    def grown(self, selector: Selector, from_s: float, to_s: float) -> tuple[float, Figures] | None:
+        """Return the seconds of a window, and by how much each sum has risen in it."""
+        first, end = self._span(from_s, to_s)
+        if end - first < 2:
+            return None
+        old = self._looks[first].risen.get(selector, _NOTHING)
+        new = self._looks[end - 1].risen.get(selector, _NOTHING)
+        seconds = self._times[end - 1] - self._times[first]
+        return seconds, {labels: value - old.get(labels, 0.0) for labels, value in new.items()}
 
     def reaches(self, back_to_s: float) -> bool:
         """Tell whether there is a sample as old as this."""
-        return bool(self._points) and self._points[0][0] <= back_to_s
+        return bool(self._times) and self._times[0] <= back_to_s
 
 
 def added(selector: Selector, samples: Samples) -> Figures:

@@ -33,7 +33,7 @@ def _rule(rule: Rule, scale: float) -> Iterator[str]:
     yield "        annotations:"
     for name, value in (("summary", rule.summary), ("remedy", rule.remedy)):
         yield f"          {name}: {_quoted(value)}"
-    yield f"          value: {_quoted('{{ $value }}')}"
+    yield f"          value: {_quoted('{{ $value | humanize }}')}"
 
 
 def metrics(rules: Sequence[Rule] = RULES) -> dict[str, set[str]]:

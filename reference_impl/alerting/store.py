@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Any
 
-from reference_impl import ids
+from reference_impl import clock, ids
 
 from .machine import Fire, Key, Silence, Standing, Tell
 from .rules import BY_NAME
@@ -138,5 +138,6 @@ def notices(connection: sqlite3.Connection, alert_id: str) -> list[dict[str, Any
         "SELECT kind, receivers, at FROM alert_notices WHERE alert_id = ? ORDER BY seq", (alert_id,)
     )
     return [
-        {"kind": r["kind"], "receivers": json.loads(r["receivers"]), "at": r["at"]} for r in rows
+        {"kind": r["kind"], "receivers": json.loads(r["receivers"]), "at": clock.text(r["at"])}
+        for r in rows
     ]

@@ -6,7 +6,6 @@ labels: there is nothing to say of it, and a rule about it does not hold.
 """
 
 import functools
-import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -65,6 +64,10 @@ class Past(Protocol):
 
     def window(self, selector: Selector, from_s: float, to_s: float) -> Sequence[Point]:
         """Return the samples of a span of time, oldest first, beginning at or before it."""
+        ...
+
+    def grown(self, selector: Selector, from_s: float, to_s: float) -> tuple[float, Figures] | None:
+        """Return the seconds between the ends of a span, and how far each sum has risen."""
         ...
 
     def reaches(self, back_to_s: float) -> bool:
@@ -161,16 +164,12 @@ class Grown:
         from_s = to_s - self.within_s / scale
         if self.before_s and not past.reaches(from_s):
             return None
-        points = past.window(self.of, from_s, to_s)
-        if len(points) < 2:
+        found = past.grown(self.of, from_s, to_s)
+        if found is None:
             return None
-        seconds = points[-1][0] - points[0][0]
-        grown: dict[Labels, float] = {(): 0.0} if self.no_series_is_zero else {}
-        for (_, old), (_, new) in itertools.pairwise(points):
-            for labels, value in new.items():
-                before = old.get(labels, 0.0)
-                step = value - before if value >= before else value
-                grown[labels] = grown.get(labels, 0.0) + step
+        seconds, grown = found
+        if self.no_series_is_zero and not grown:
+            return {(): 0.0}
         if not self.a_second:
             return grown
         # What is asked is a rate of real time: the scale shortens the window, not the second.

@@ -1,0 +1,126 @@
+"""From what holds to what is told, without clock or database."""
+
+from reference_impl.alerting.machine import Fire, Machine, Silence, Standing, Tell
+from reference_impl.alerting.rules import BY_NAME
+
+MINUTE_MS = 60_000
+KEY = ("BreakerOpen", ("market",))
+SLOW = ("LatencyHigh", ())
+OPEN = {"BreakerOpen": {("market",): 2.0}}
+
+
+def machine(*names: str, scale: float = 1.0) -> Machine:
+    return Machine(rules=[BY_NAME[name] for name in names], scale=scale)
+
+
+def alert(key: tuple[str, tuple[str, ...]] = KEY, **members: object) -> Standing:
+    return Standing(id="alr_1", key=key, started_at=0, **{"told": True, **members})  # type: ignore[arg-type]  # any member
+
+
+def test_a_rule_waits_for_its_time_and_begins_anew_after_a_break() -> None:
+    seen = machine("LatencyHigh")
+    holds, over = {"LatencyHigh": {(): 0.3}}, {"LatencyHigh": {}}
+    assert seen.step(0, holds, [], []) == []
+    assert seen.step(MINUTE_MS - 1, holds, [], []) == []
+    assert seen.step(MINUTE_MS, over, [], []) == []
+    assert seen.step(MINUTE_MS + 1, holds, [], []) == []
+    assert seen.step(2 * MINUTE_MS, holds, [], []) == []
+    (fired,) = seen.step(2 * MINUTE_MS + 1, holds, [], [])
+    expected = Fire(key=SLOW, value=0.3, pending_at=MINUTE_MS + 1, receivers=BY_ROUTE["warning"])
+    assert fired == expected
+
+
+BY_ROUTE = {"warning": ("email", "chat"), "critical": ("email", "sms", "chat")}
+
+
+def test_a_scale_divides_the_time() -> None:
+    seen = machine("LatencyHigh", scale=60)
+    holds = {"LatencyHigh": {(): 0.3}}
+    assert seen.step(0, holds, [], []) == []
+    assert len(seen.step(1000, holds, [], [])) == 1
+
+
+def test_what_cannot_be_said_neither_fires_nor_ends() -> None:
+    seen = machine("BreakerOpen")
+    assert seen.step(0, {"BreakerOpen": None}, [], []) == []
+    assert seen.step(0, {"BreakerOpen": None}, [alert()], []) == []
+
+
+def test_one_alert_for_a_rule_and_its_labels() -> None:
+    seen = machine("BreakerOpen")
+    both = {"BreakerOpen": {("market",): 2.0, ("strategy",): 2.0}}
+    assert [change.key for change in seen.step(0, both, [], []) if isinstance(change, Fire)] == [
+        KEY,
+        ("BreakerOpen", ("strategy",)),
+    ]
+    assert [c.key for c in seen.step(1, both, [alert()], []) if isinstance(c, Fire)] == [
+        ("BreakerOpen", ("strategy",))
+    ]
+
+
+def test_it_is_over_when_the_rule_holds_no_more_and_those_who_heard_are_told() -> None:
+    seen = machine("BreakerOpen")
+    (told,) = seen.step(1, {"BreakerOpen": {}}, [alert(escalation=1)], [])
+    heard = (*BY_ROUTE["critical"], "on-call-lead")
+    assert told == Tell(id="alr_1", kind="resolved", receivers=heard)
+
+
+def test_nobody_takes_it_so_it_is_passed_on_twice() -> None:
+    seen = machine("BreakerOpen")
+    assert seen.step(15 * MINUTE_MS - 1, OPEN, [alert()], []) == []
+    (first,) = seen.step(15 * MINUTE_MS, OPEN, [alert()], [])
+    expected = Tell(id="alr_1", kind="escalated", receivers=("on-call-lead",), escalation=1)
+    assert first == expected
+    assert seen.step(119 * MINUTE_MS, OPEN, [alert(escalation=1)], []) == []
+    (second,) = seen.step(120 * MINUTE_MS, OPEN, [alert(escalation=1)], [])
+    assert isinstance(second, Tell)
+    assert second.receivers == ("management",)
+    assert seen.step(999 * MINUTE_MS, OPEN, [alert(escalation=2)], []) == []
+
+
+def test_what_somebody_took_is_not_passed_on() -> None:
+    assert machine("BreakerOpen").step(999 * MINUTE_MS, OPEN, [alert(acknowledged=True)], []) == []
+
+
+def test_a_silence_keeps_it_quiet_and_it_is_told_when_that_ends() -> None:
+    seen = machine("BreakerOpen")
+    matchers = (("alertname", "BreakerOpen"), ("system", "market"))
+    silence = Silence(id="sil_1", matchers=matchers)
+    (fired,) = seen.step(0, OPEN, [], [silence])
+    assert isinstance(fired, Fire)
+    assert fired.receivers == ()
+    quiet = alert(told=False)
+    assert seen.step(999 * MINUTE_MS, OPEN, [quiet], [silence]) == []
+    (told,) = seen.step(999 * MINUTE_MS, OPEN, [quiet], [])
+    assert told == Tell(id="alr_1", kind="firing", receivers=BY_ROUTE["critical"])
+    other = Silence(id="sil_2", matchers=(("alertname", "BreakerOpen"), ("system", "strategy")))
+    (loud,) = machine("BreakerOpen").step(0, OPEN, [], [other])
+    assert isinstance(loud, Fire)
+    assert loud.receivers == BY_ROUTE["critical"]
+
+
+def test_a_silent_alert_ends_without_a_word() -> None:
+    (over,) = machine("BreakerOpen").step(1, {"BreakerOpen": {}}, [alert(told=False)], [])
+    assert over == Tell(id="alr_1", kind="resolved", receivers=())
+
+
+def test_what_another_alert_explains_is_not_told() -> None:
+    seen = machine("CallsFail", "BreakerOpen")
+    failing = {"CallsFail": {("market",): 0.5}, "BreakerOpen": {("market",): 2.0}}
+    seen.step(0, failing, [alert()], [])
+    (fired,) = seen.step(MINUTE_MS, failing, [alert()], [])
+    assert isinstance(fired, Fire)
+    assert (fired.key[0], fired.receivers) == ("CallsFail", ())
+
+
+def test_a_clock_that_was_set_back_only_delays() -> None:
+    seen, holds = machine("LatencyHigh"), {"LatencyHigh": {(): 0.3}}
+    assert seen.step(10 * MINUTE_MS, holds, [], []) == []
+    assert seen.step(0, holds, [], []) == []
+    assert len(seen.step(MINUTE_MS, holds, [], [])) == 1
+
+
+def test_an_alert_whose_rule_is_gone_ends() -> None:
+    (over,) = machine("LatencyHigh").step(1, {"LatencyHigh": {}}, [alert(("Gone alr_1", ()))], [])
+    assert isinstance(over, Tell)
+    assert over.kind == "resolved"
