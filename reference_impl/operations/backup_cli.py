@@ -22,6 +22,12 @@ FOLDER = click.option("--folder", type=FILE, help="Of the backups; default: besi
 ACTOR = "operator"
 
 
+class Refusal(click.ClickException):
+    """One line on standard error and exit code 2."""
+
+    exit_code = 2
+
+
 @click.group("backup")
 def group() -> None:
     """Make, list, verify and restore backups without a running server."""
@@ -30,9 +36,7 @@ def group() -> None:
 def refuse(error: Exception) -> NoReturn:
     """End with the reason on standard error and exit code 2."""
     detail = error.detail if isinstance(error, Problem) else str(error)
-    refusal = click.ClickException(detail)
-    refusal.exit_code = 2
-    raise refusal from error
+    raise Refusal(detail) from error
 
 
 def opened(path: Path, folder: Path | None, book: Path | None = None) -> Store:

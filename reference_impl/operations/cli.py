@@ -17,9 +17,7 @@ CONFIG = click.option("--config", type=FILE, envvar="ALLUSE_CONFIG", help="TOML 
 
 def refuse(error: Exception) -> NoReturn:
     """End with the reason on standard error and exit code 2."""
-    refusal = click.ClickException(str(error))
-    refusal.exit_code = 2
-    raise refusal from error
+    raise backup_cli.Refusal(str(error)) from error
 
 
 @click.group("config")

@@ -89,8 +89,8 @@ def read(folder: Path, public_key: str) -> Manifest:
     return found
 
 
-def check_files(folder: Path, manifest: Manifest) -> None:
-    """Compare the files with the manifest; BackupRefusedError names the first that differs."""
+def check_lengths(folder: Path, manifest: Manifest) -> None:
+    """Compare the lengths of the files with the manifest; BackupRefusedError names the first."""
     for name, said in manifest.files.items():
         path = folder / Path(name).name
         if not path.is_file():
@@ -101,5 +101,11 @@ def check_files(folder: Path, manifest: Manifest) -> None:
             raise BackupRefusedError(
                 f"{manifest.id}: {name} is {how} ({size} of {said['bytes']} bytes)"
             )
-        if pages.sha256(path) != said["sha256"]:
+
+
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Compare lengths and digests with the manifest; BackupRefusedError names the first."""
+    check_lengths(folder, manifest)
+    for name, said in manifest.files.items():
+        if pages.sha256(folder / Path(name).name) != said["sha256"]:
             raise BackupRefusedError(f"{manifest.id}: {name} is corrupt (its digest differs)")

@@ -36,7 +36,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "alert_scale": (1, 3600),
 }
 """Least and most; a number without an entry is at least 0."""
-MOST = 2**53
+MOST = 2**63 - 1
 CHOICES: Mapping[str, tuple[str, ...]] = {"log_level": ("debug", "info", "warning", "error")}
 FILES = ("certificate", "private_key", "webhook_ca")
 """Settings that name a file, which must be there."""
