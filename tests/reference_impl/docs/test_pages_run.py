@@ -1,0 +1,77 @@
+"""Every command and example of the pages runs, and prints what the page shows below it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ._pages import ALONE, DOCS, ROOT, START, blocks, not_run, pages, same_json, same_text
+
+if TYPE_CHECKING:
+    from .conftest import Reader
+
+NOT_RUN_MAX = 6
+"""Blocks that need what a test does not have; each names its reason."""
+WITH_BLOCKS = [page for page in pages() if blocks(page)]
+IDS = [page.relative_to(ROOT / "reference_impl").as_posix() for page in WITH_BLOCKS]
+
+
+@pytest.mark.parametrize("page", WITH_BLOCKS, ids=IDS)
+def test_the_blocks_of_a_page_do_what_it_says(page: Path, request: pytest.FixtureRequest) -> None:
+    if page == START:
+        request.getfixturevalue("started")
+        return
+    alone = ALONE in page.read_text(encoding="utf-8")
+    reader: Reader = request.getfixturevalue("newcomer" if alone else "started")
+    reader.run(blocks(page))
+
+
+def test_few_blocks_are_not_run_and_each_says_why() -> None:
+    found = {page: not_run(page) for page in pages()}
+    assert all(reason for page in found for _, reason in found[page])
+    assert sum(map(len, found.values())) <= NOT_RUN_MAX
+
+
+def test_a_page_that_goes_on_from_the_first_says_so() -> None:
+    for page in WITH_BLOCKS:
+        text = page.read_text(encoding="utf-8")
+        if page != START and ALONE not in text:
+            assert "getting-started.md" in text, page
+            assert ". ./tools.sh" in blocks(page)[0].text, page
+
+
+def test_most_pages_show_something_that_runs() -> None:
+    assert len(WITH_BLOCKS) >= len(list(DOCS.rglob("*.md"))) // 2
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "same"),
+    [
+        ("a\nb", "a\nb", True),
+        ("a", "a\nb", False),
+        ("a ... c", "a b c", True),
+        ("...", "", True),
+        ("a\n...\nd", "a\nb\nc\nd", True),
+        ("a\n...\nd", "a\nb\nc", False),
+    ],
+)
+def test_text_is_compared_line_by_line(shown: str, printed: str, same: bool) -> None:
+    assert same_text(shown, printed) is same
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "same"),
+    [
+        ({"a": 1}, {"a": 1}, True),
+        ({"a": 1}, {"a": True}, False),
+        ({"a": 1}, {"a": 1, "b": 2}, False),
+        ({"a": 1, "...": "..."}, {"a": 1, "b": 2}, True),
+        ({"a": "..."}, {"a": None}, True),
+        ({"a": "acc_..."}, {"a": "acc_1"}, True),
+        ({"a": "acc_..."}, {"a": "usr_1"}, False),
+        ([1, "..."], [1, 2, 3], True),
+        ([1, 2], [1, 2, 3], False),
+    ],
+)
+def test_answers_are_compared_member_by_member(shown: Any, printed: Any, same: bool) -> None:
+    assert same_json(shown, printed) is same
