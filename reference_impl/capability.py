@@ -92,7 +92,7 @@ def document(shared: web.Services) -> dict[str, Any]:
         "events": events.declared(),
         "webhooks": webhooks.declared(settings),
         "integrations": status.declared(shared),
-        "observability": observability(settings),
+        "observability": observability(shared),
         "backup": {"types": ["full", "incremental", "configuration"]},
         "components": [
             {"name": name, "health": check} for name, check in health.components(shared).items()
@@ -153,11 +153,13 @@ def modules(settings: config.Settings) -> list[dict[str, Any]]:
     return shown
 
 
-def observability(settings: config.Settings) -> dict[str, Any]:
+def observability(shared: web.Services) -> dict[str, Any]:
     """Return what can be observed from outside."""
+    settings = shared.settings
     shown: dict[str, Any] = {"trace_headers": list(tracing.HEADERS)}
     if settings.metrics:
-        shown["metrics"] = dict(metrics_scrape.MEANINGS)
+        outside = status.MEANINGS if any(p.configured for p in shared.outbound.registry) else {}
+        shown["metrics"] = {**metrics_scrape.MEANINGS, **outside}
         shown |= rules.declared(settings.alert_scale)
     if settings.access_log:
         shown["log_format"] = "json-lines"

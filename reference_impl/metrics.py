@@ -127,7 +127,7 @@ REJECTED = Family(
 )
 RESULTS = Family(
     name="strategy_results_total",
-    help="Results of strategies: booked, refused (by a rule, or an answer that is wrong), repeated.",
+    help="Results of strategies, by outcome: booked, refused or repeated.",
     labels=("outcome",),
 )
 BREAKER_CHANGES = Family(
@@ -179,6 +179,10 @@ class Metrics:
         """Set a gauge of this worker."""
         self.store.put(self.store.place(family.name, labels), value)
 
+    def begin(self, family: Family, labels: tuple[str, ...]) -> None:
+        """Let a histogram of these labels be there before its first value."""
+        self.store.place(family.name, labels, len(family.edges) + 2)
+
     def observe(self, family: Family, value: float, labels: tuple[str, ...] = ()) -> None:
         """Add a value to a histogram: a number for each bucket, the infinite one, the sum."""
         edges = family.edges
@@ -206,11 +210,25 @@ class Nothing(Metrics):
     def put(self, family: Family, value: float, labels: tuple[str, ...] = ()) -> None:
         """Do nothing."""
 
+    def begin(self, family: Family, labels: tuple[str, ...]) -> None:
+        """Do nothing."""
+
     def observe(self, family: Family, value: float, labels: tuple[str, ...] = ()) -> None:
         """Do nothing."""
 
     def committed(self, writes: int, seconds: float, failure: str | None) -> None:
         """Do nothing."""
+
+
+def begin_outside(counted: Metrics, system: str) -> None:
+    """Let the series of an outside system be there before its first call."""
+    counted.begin(CALLS, (system, "ok"))
+    for family in (CALLS_ACTIVE, RETRIES):
+        counted.count(family, (system,), 0)
+    for reason in ("open", "full"):
+        counted.count(REJECTED, (system, reason), 0)
+    for state in ("closed", "open", "half_open"):
+        counted.count(BREAKER_CHANGES, (system, state), 0)
 
 
 class CountLines(logging.Handler):

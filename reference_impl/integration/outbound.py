@@ -212,6 +212,7 @@ class Outbound:
                 slots = threading.BoundedSemaphore(IN_FLIGHT_MAX)
                 pool = wire.Pool(point.url)
                 self._lines[point.name] = _Line(point=point, pool=pool, slots=slots)
+                metrics.begin_outside(self.counted, point.name)
 
     def call(self, system: str, call: Call, *, patient: bool = False, once: bool = False) -> Answer:
         """Make a call with its retries; CallFailedError where nothing usable comes.

@@ -17,6 +17,15 @@ from .registry import LATENCY_BUDGET_MS, Point
 
 blueprint = flask.Blueprint("integrations", __name__)
 
+MEANINGS = {
+    "breakers": "integration_breaker_state",
+    "outside_calls": "integration_call_duration_seconds",
+    "outside_calls_active": "integration_calls_active",
+    "outside_retries": "integration_retries_total",
+    "outside_rejections": "integration_rejected_total",
+    "breaker_changes": "integration_breaker_changes_total",
+}
+"""Of metrics, where a system is configured."""
 _REJECTIONS = frozenset({Reason.OPEN.value, Reason.FULL.value})
 
 

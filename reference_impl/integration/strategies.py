@@ -25,7 +25,7 @@ from reference_impl.problems import Problem
 from . import strategy_runs
 from .outbound import CallFailedError
 from .registry import STRATEGY_ENGINE
-from .strategy_engine import Engine
+from .strategy_engine import StrategyCalls
 
 blueprint = flask.Blueprint("strategies", __name__)
 
@@ -99,7 +99,7 @@ def _associate(
     shared: web.Services, account_id: str, body: PutStrategy
 ) -> tuple[Problem | None, bool]:
     """Tell the engine; return why it did not take it, and whether it may have taken it."""
-    engine = Engine(shared=shared, traceparent=g.trace.parent)
+    engine = StrategyCalls(shared=shared, traceparent=g.trace.parent)
     try:
         # A key of its own: the same strategy again, after another one, is another effect.
         key = ids.new_id("str", web.now_ms())

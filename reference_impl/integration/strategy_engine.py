@@ -122,7 +122,7 @@ def _wrong(result: Result, currency: str) -> str | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Engine:
+class StrategyCalls:
     """Calls to the strategy engine; each raises CallFailedError where nothing usable comes."""
 
     shared: web.Services

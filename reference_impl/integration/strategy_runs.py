@@ -21,7 +21,7 @@ from reference_impl.problems import Problem
 
 from .outbound import CallFailedError, Reason
 from .registry import STRATEGY_ENGINE
-from .strategy_engine import Engine, Execution, Result, Run, judge
+from .strategy_engine import Execution, Result, Run, StrategyCalls, judge
 
 JOB = "strategies"
 EVERY_S = 0.5
@@ -67,7 +67,7 @@ def repair(shared: web.Services, now_ms: int) -> bool:
     )
     for row in rows:
         if row["version"]:
-            engine = Engine(shared=shared, traceparent=None, patient=True)
+            engine = StrategyCalls(shared=shared, traceparent=None, patient=True)
             key, parameters = ids.new_id("str", now_ms), json.loads(row["parameters"])
             try:
                 engine.associate(row["account_id"], key, row["name"], parameters)
@@ -97,7 +97,7 @@ def _parameters(row: sqlite3.Row) -> dict[str, Any]:
 
 def advance(shared: web.Services, run: Run, *, patient: bool = False) -> bool:
     """Ask the engine and write down what it said; False where it is of no use to ask on."""
-    engine = Engine(shared=shared, traceparent=run.traceparent, patient=patient)
+    engine = StrategyCalls(shared=shared, traceparent=run.traceparent, patient=patient)
     try:
         found = ask(engine, run)
     except CallFailedError as failed:
@@ -114,7 +114,7 @@ def advance(shared: web.Services, run: Run, *, patient: bool = False) -> bool:
     return True
 
 
-def ask(engine: Engine, run: Run) -> Execution | str:
+def ask(engine: StrategyCalls, run: Run) -> Execution | str:
     """Return the execution as the engine has it, or why there never will be one."""
     if run.engine_id is not None:
         found = engine.read(run) or engine.find(run)

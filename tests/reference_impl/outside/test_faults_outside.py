@@ -199,3 +199,15 @@ def test_the_ledger_works_while_all_five_hang(place: Place) -> None:
         assert time.monotonic() - began_s < 2
     for party in place.parties:
         party.clear()
+
+
+def test_every_metric_of_calls_is_there_before_the_first_one(place: Place) -> None:
+    shown = place.operator.get("/.well-known/alluse").body["observability"]["metrics"]
+    text = str(place.operator.get("/metrics").body)
+    meanings = ("breakers", "outside_calls", "outside_retries", "outside_rejections")
+    for meaning in meanings:
+        for name in place.rows():
+            assert any(
+                row.startswith(shown[meaning]) and f'system="{name}"' in row
+                for row in text.splitlines()
+            ), (meaning, name)
