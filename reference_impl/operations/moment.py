@@ -36,6 +36,15 @@ INSERT INTO event_tallies
   ON CONFLICT DO UPDATE SET events = events + excluded.events, amount = amount + excluded.amount
 """
 PLACES = (
+    "DELETE FROM report_pushes WHERE report_id NOT IN (SELECT id FROM reports)",
+    """DELETE FROM outbox_consumers WHERE name <> 'notification'
+       AND name NOT IN (SELECT id FROM webhooks)""",
+    """DELETE FROM delivery_states WHERE consumer <> 'notification'
+       AND consumer NOT IN (SELECT id FROM webhooks)""",
+    """DELETE FROM delivery_waiting WHERE seq > coalesce((SELECT max(seq) FROM outbox), 0)
+       OR (consumer <> 'notification' AND consumer NOT IN (SELECT id FROM webhooks))""",
+    """DELETE FROM delivery_set_aside WHERE seq > coalesce((SELECT max(seq) FROM outbox), 0)
+       OR (consumer <> 'notification' AND consumer NOT IN (SELECT id FROM webhooks))""",
     """UPDATE outbox_state SET folded = min(folded, coalesce(
        (SELECT max(seq) FROM outbox), 0)), now_ms = NULL, traceparent = NULL""",
     """UPDATE outbox_consumers SET seq = min(seq, coalesce((SELECT max(seq) FROM outbox), 0))""",
@@ -67,11 +76,7 @@ def go_back(connection: sqlite3.Connection, until_ms: int) -> None:
     audit_seq = reach(connection, until_ms)
     connection.execute("PRAGMA foreign_keys = OFF")
     connection.execute("BEGIN")
-    guards = connection.execute(
-        "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
-    ).fetchall()
-    for guard in guards:
-        connection.execute(f"DROP TRIGGER {guard[0]}")
+    guards = set_aside(connection)
     later = connection.execute(
         "SELECT statement FROM undo_log WHERE audit_seq > ? ORDER BY seq DESC", (audit_seq,)
     ).fetchall()
@@ -89,9 +94,19 @@ def go_back(connection: sqlite3.Connection, until_ms: int) -> None:
     for statement in (*PLACES, *BALANCES):
         connection.execute(statement)
     for guard in guards:
-        connection.execute(guard[1])
+        connection.execute(guard)
     connection.execute("COMMIT")
     connection.execute("PRAGMA foreign_keys = ON")
+
+
+def set_aside(connection: sqlite3.Connection) -> list[str]:
+    """Drop every trigger; return the statements that make them again."""
+    found = connection.execute(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
+    ).fetchall()
+    for name, _ in found:
+        connection.execute(f"DROP TRIGGER {name}")
+    return [text for _, text in found]
 
 
 def reach(connection: sqlite3.Connection, until_ms: int) -> int:

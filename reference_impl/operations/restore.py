@@ -21,8 +21,6 @@ from .refused import BackupRefusedError
 from .store import Order, Store
 
 ACTION = "restoreBackup"
-LIVE_TABLES = ("maintenance", "backups", "login_failures", "leases")
-"""What tells how the deployment is run: a restore leaves it as it is now."""
 FLEETING = ("refresh_tokens", "mfa_challenges", "sessions")
 
 
@@ -152,12 +150,13 @@ def carry_over(live: sqlite3.Connection, copy: sqlite3.Connection, wish: Wish) -
     """Keep what a restore must not turn back: sessions that ended, codes used, people erased."""
     for table in FLEETING:
         copy.execute(f"DELETE FROM {table}")  # noqa: S608 - own names
-    for table in LIVE_TABLES:
-        names = [row[1] for row in live.execute(f"PRAGMA table_info({table})")]
-        if not names:
-            continue
+    guards = moment.set_aside(copy)  # rows that are moved over are no events
+    for table in reversed(undo.LIVE):
         copy.execute(f"DELETE FROM {table}")  # noqa: S608 - own names
+    for table in undo.LIVE:
         _copy_rows(live, copy, table, "1", ())
+    for guard in guards:
+        copy.execute(guard)
     found = live.execute("SELECT user_id FROM sessions WHERE id = ?", (wish.session_id,))
     row = found.fetchone()
     if row and copy.execute("SELECT 1 FROM users WHERE id = ?", (row[0],)).fetchone():

@@ -13,14 +13,76 @@ from collections.abc import Iterable
 TRACKED = (
     "accounts",
     "credentials",
+    "executions",
     "grants",
     "growth_in_force",
     "growth_policies",
+    "identities",
+    "orders",
     "password_history",
+    "position_origins",
+    "positions",
+    "reconciliations",
+    "strategies",
+    "strategy_executions",
+    "strategy_results",
     "totp",
     "users",
+    "webhooks",
 )
 """Rows that change in place."""
+CUT = frozenset(
+    {
+        "audit",
+        "audit_nodes",
+        "buckets",
+        "closings",
+        "event_tallies",
+        "growth_events",
+        "holds",
+        "idempotency",
+        "lines",
+        "outbox",
+        "outbox_consumers",
+        "outbox_state",
+        "parties",
+        "report_pushes",
+        "reports",
+        "systems",
+        "transactions",
+    }
+)
+"""Rows that only grow, and what is made of them (`moment` cuts them off)."""
+LIVE = (
+    "alerts",
+    "alert_notices",  # after what it refers to
+    "backups",
+    "breaker_changes",
+    "breakers",
+    "identity_keys",
+    "identity_tokens",
+    "leases",
+    "login_failures",
+    "maintenance",
+    "recoveries",
+    "recovery_marks",
+    "silences",
+)
+"""How the deployment is run, not what is in the book: every restore leaves it as it is."""
+AS_BACKED_UP = frozenset(
+    {
+        "delivery_set_aside",
+        "delivery_states",
+        "delivery_waiting",
+        "meta",
+        "mfa_challenges",
+        "refresh_tokens",
+        "sessions",
+        "undo_log",
+        "undo_state",
+    }
+)
+"""Of the state that a restore begins from; sessions end with it. Every table is in one list."""
 WITHOUT_INSERT = frozenset({"accounts"})
 """Their rows carry the time they were made, and are cut off by it."""
 PREFIX = "undo_"

@@ -185,6 +185,20 @@ def test_a_moment_after_the_backup_is_exact(deployment: Deployment, kind: str) -
     assert deployment.verify(deployment.backup("incremental")).body["findings"] == []
 
 
+def test_how_the_deployment_is_run_is_left_as_it_is(deployment: Deployment) -> None:
+    admin = deployment.admin
+    full = deployment.backup()
+    matcher = {"name": "alertname", "value": "x", "is_regex": False}
+    ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 600))
+    silence = admin.post(
+        "/v1/silences", {"matchers": [matcher], "ends_at": ends, "comment": "Restore"}, check=False
+    )
+    deployment.restored(full)
+    if silence.status == 201:  # where alerts are offered
+        assert admin.get(f"/v1/silences/{silence.body['id']}").status == 200
+    assert full["id"] in {one["id"] for one in admin.get("/v1/backups?limit=200").body["data"]}
+
+
 def test_a_restore_can_itself_be_taken_back(deployment: Deployment) -> None:
     admin = deployment.admin
     account = admin.funded(100)
