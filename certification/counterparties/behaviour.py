@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -116,6 +117,8 @@ class Behaviour:
     around: Surroundings
     made: int = field(default=0)
     """Objects made so far; the number in their ids."""
+    origin: str = field(default_factory=lambda: secrets.token_hex(4))
+    """In the ids as well: a deployment that outlives a simulator must not see an id again."""
 
     operations: ClassVar[Mapping[str, Handler]]
     actions: ClassVar[Mapping[str, Action]] = {}
@@ -139,10 +142,10 @@ class Behaviour:
         """Return what it holds, for a comparison with what the deployment says."""
         return {}
 
-    def number(self) -> int:
-        """Return the number of a new object."""
+    def number(self) -> str:
+        """Return the number of a new object; another one after a reset or a new start as well."""
         self.made += 1
-        return self.made
+        return f"{self.origin}-{self.made}"
 
 
 def argument(arguments: dict[str, Any], name: str, kind: type[V], default: V | None = None) -> V:

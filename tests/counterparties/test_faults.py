@@ -348,8 +348,17 @@ def test_sockets_of_a_finished_fault_are_closed(market: Raw) -> None:
 
 
 def test_what_was_not_found_at_first_is_not_shown_as_stale(market: Raw) -> None:
-    path = "/v1/orders/mkt-1"
+    before = market.call("POST", "/v1/orders", market.order("o0"), key=market.fresh_key())
+    following = before.json["order_id"].removesuffix("-1") + "-2"
+    path = f"/v1/orders/{following}"
     assert market.call("GET", path).status == 404
     market.call("POST", "/v1/orders", market.order("o1"), key=market.fresh_key())
     with market.party.fault(FaultKind.STALE):
-        assert market.call("GET", path).json["order_id"] == "mkt-1"
+        assert market.call("GET", path).json["order_id"] == following
+
+
+def test_ids_are_not_given_again_after_a_reset(market: Raw, parties: Counterparties) -> None:
+    first = market.call("POST", "/v1/orders", market.order("o1"), key=market.fresh_key())
+    parties.reset()
+    again = market.call("POST", "/v1/orders", market.order("o1"), key=market.fresh_key())
+    assert first.json["order_id"] != again.json["order_id"]

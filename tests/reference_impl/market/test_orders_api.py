@@ -103,6 +103,28 @@ def test_open_sells_keep_their_units_and_block_the_end_of_the_account(desk: Desk
     assert reconciled(desk, made)["status"] == "equal"  # the market has it under the old name
 
 
+def test_positions_go_with_a_merge_and_are_sold_from_there(desk: Desk) -> None:
+    manager, one, two = desk.user("manager"), *(desk.customer.funded(10_000) for _ in "ab")
+    desk.market.act("fills", mode="manual")
+    for account in (one, two):
+        order = desk.placed(account, instrument="SPY", quantity=5, limit_price=usd(100))
+        busy = {"sources": [one["id"]], "target_id": two["id"], "mode": "explicit", "reason": "one"}
+        refused = manager.post("/v1/merges", busy)
+        assert (refused.status, refused.code) == (409, "pending_holds")
+        desk.market.act("fill", client_order_id=order["id"])
+        desk.ended(order["id"], "filled")
+    assert manager.post("/v1/merges", busy).status == 201
+    assert desk.positions(one) == {}
+    assert desk.positions(two) == {"SPY": (10, 1000)}
+    sale = desk.placed(two, instrument="SPY", side="sell", quantity=10)
+    desk.market.act("fill", client_order_id=sale["id"], price=110)
+    desk.ended(sale["id"], "filled")
+    assert desk.positions(two) == {}
+    assert desk.customer.balances(two)["total_value"] == 20_100
+    made = desk.operator.post("/v1/reconciliations", {"account_id": two["id"]})
+    assert reconciled(desk, made)["status"] == "equal"
+
+
 def test_positions_show_what_came_by_other_ways_too(desk: Desk) -> None:
     account = desk.customer.funded(10_000)
     desk.market.act("fills", mode="manual")

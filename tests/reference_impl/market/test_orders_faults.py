@@ -289,3 +289,16 @@ def test_unconfigured_there_is_no_market(tmp_path: Path, run_server: Any) -> Non
     headers = {"webhook-id": "a", "webhook-timestamp": "1", "webhook-signature": "v1,AAAA"}
     forged = Client(server.port).send("POST", "/v1/callbacks/market", {}, headers=headers)
     assert forged.status == 401
+    assert forged.code == "signature_invalid"
+
+
+def test_who_goes_on_with_forged_reports_is_turned_away(tmp_path: Path, run_server: Any) -> None:
+    server = run_server(init_database(tmp_path / "book.db"))
+    client, headers = Client(server.port), {"webhook-id": "a", "webhook-timestamp": "1"}
+    statuses = [
+        client.send("POST", "/v1/callbacks/market", {}, headers=headers).status for _ in range(160)
+    ]
+    assert statuses[0] == 401
+    assert statuses.count(429) > 0
+    assert set(statuses) == {401, 429}
+    assert log_in(server.port, "admin", ADMIN_PASSWORD).get("/v1/audit?limit=1").status == 200
