@@ -106,7 +106,7 @@ def data(page_id: str) -> flask.Response:
     now = samples.take(web.services())
     kept = samples.history()
     older = [] if kept is None else kept.since(now.at_s - range_s)
-    document = figures.document(page, samples.window(older, now, range_s))
+    document = figures.document(page, samples.window(older, now))
     document |= {
         "page": page.id,
         "at": text(int(now.at_s * 1000)),

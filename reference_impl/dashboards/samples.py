@@ -99,13 +99,14 @@ def _sample(line: _Line) -> Sample:
     )
 
 
-def window(kept: Sequence[Sample], now: Sample, range_s: float) -> list[Sample]:
+def window(kept: Sequence[Sample], now: Sample) -> list[Sample]:
     """Return the samples of a chart that ends now.
 
     A kept sample that is nearly as young as `now` is left out: a rate over a moment says nothing.
     """
-    apart_s = max(range_s / POINTS_MAX, EVERY_S) / 2
-    return [*(one for one in kept if one.at_s <= now.at_s - apart_s), now]
+    span_s = kept[-1].at_s - kept[0].at_s if len(kept) > 1 else EVERY_S
+    apart_s = span_s / max(len(kept) - 1, 1)
+    return [*(one for one in kept if one.at_s <= now.at_s - apart_s / 2), now]
 
 
 def history() -> History | None:
