@@ -40,6 +40,11 @@ STATEMENTS = (
     "DELETE FROM password_history WHERE user_id = :id",
     "DELETE FROM totp WHERE user_id = :id",
     "DELETE FROM mfa_challenges WHERE user_id = :id",
+    "DELETE FROM identities WHERE user_id = :id",
+    """UPDATE strategies SET parameters = '{}', version = version + 1
+       WHERE account_id IN (SELECT id FROM accounts WHERE owner_id = :id)""",
+    """UPDATE strategy_executions SET parameters = '{}'
+       WHERE account_id IN (SELECT id FROM accounts WHERE owner_id = :id)""",
 )
 _log = logging.getLogger(__name__)
 

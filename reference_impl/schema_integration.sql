@@ -55,7 +55,11 @@ CREATE TABLE strategy_executions (
   CHECK ((due_at IS NULL) = (ended_at IS NOT NULL))
 ) STRICT;
 CREATE INDEX strategy_executions_due ON strategy_executions (due_at) WHERE due_at IS NOT NULL;
-CREATE TRIGGER strategy_executions_end_once BEFORE UPDATE ON strategy_executions
+CREATE INDEX strategy_executions_of_account ON strategy_executions (account_id);
+-- All but the parameters, which an erasure empties.
+CREATE TRIGGER strategy_executions_end_once
+BEFORE UPDATE OF seq, id, account_id, strategy, available, currency, status, engine_id, attempts,
+  due_at, created_at, created_by, ended_at, failure ON strategy_executions
 WHEN OLD.ended_at IS NOT NULL
 BEGIN SELECT raise(ABORT, 'strategy execution: it has ended'); END;
 

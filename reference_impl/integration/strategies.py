@@ -20,7 +20,7 @@ from reference_impl import (
     web,
 )
 from reference_impl.access import Caller, Rank, not_found
-from reference_impl.problems import Problem
+from reference_impl.problems import Problem, invalid
 
 from . import strategy_runs
 from .outbound import CallFailedError
@@ -58,6 +58,15 @@ def get_strategy(account_id: str) -> flask.Response:
     return web.not_modified(tag) or web.respond_json(view(row), {"ETag": tag})
 
 
+def check_parameters(parameters: requests.Metadata) -> None:
+    """Refuse parameters beyond the bounds of free members."""
+    try:
+        requests.check_metadata(parameters, "")
+    except Problem as problem:
+        detail = problem.detail.replace("metadata", "parameters")
+        raise invalid("/parameters", problem.errors[0]["code"], detail) from None
+
+
 def _row(connection: sqlite3.Connection, account_id: str) -> Any:
     return connection.execute(
         "SELECT * FROM strategies WHERE account_id = ?", (account_id,)
@@ -80,7 +89,7 @@ def put_strategy(account_id: str) -> flask.Response:
     """Associate a strategy: announced here, made at the engine, then kept."""
     caller = web.caller(Rank.CUSTOMER)
     body = web.body(PutStrategy)
-    requests.check_metadata(body.parameters, "/parameters")
+    check_parameters(body.parameters)
     tag, shared = web.if_match(), web.services()
     shared.gate.check("putStrategy")
     claim = _announce(shared, caller, (account_id, tag))

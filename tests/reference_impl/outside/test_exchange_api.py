@@ -178,6 +178,23 @@ def test_a_withdrawn_key_counts_no_more_once_the_set_is_fetched(place: Place) ->
     assert exchange(place, old).code == "token_invalid"
 
 
+def test_an_erasure_forgets_the_person_and_the_parameters(place: Place) -> None:
+    name, user = a_name(place)
+    subject = f"person-{secrets.token_hex(4)}"
+    assert exchange(place, issue(place, name, subject=subject)).status == 200
+    account = user.account()
+    path = f"/v1/accounts/{account['id']}/strategy"
+    body = {"name": "idle", "parameters": {"note": "my secret"}}
+    assert user.send("PUT", path, body, headers={"If-Match": '"0"'}).status == 200
+    assert user.post(f"{path}/executions", {}).status == 201
+    whole = f"/v1/users/{user.user_id}"
+    tag = {"If-Match": place.admin.get(whole).headers["etag"]}
+    erased = place.admin.send("DELETE", f"{whole}/personal-data", headers=tag)
+    assert erased.status in {200, 204}, erased.body
+    assert exchange(place, issue(place, name, subject=subject)).code == "token_invalid"
+    assert place.admin.get(path).body["parameters"] == {}
+
+
 def test_without_an_issuer_the_answer_is_503(
     place: Place, tmp_path: Any, run_server: Any, make_database: Any
 ) -> None:

@@ -50,6 +50,7 @@ def test_parameters_are_bounded(place: Place) -> None:
     account = place.customer.funded(1_000)
     big = place.put_strategy(account["id"], "idle", '"0"', text="x" * 5_000)
     assert (big.status, big.code) == (400, "validation_failed")
+    assert big.body["errors"][0]["pointer"] == "/parameters"
     many = place.put_strategy(account["id"], "idle", '"0"', **{f"m{i}": i for i in range(51)})
     assert (many.status, many.code) == (400, "validation_failed")
 
