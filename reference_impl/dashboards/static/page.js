@@ -116,7 +116,12 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden && pause.getAttribute("aria-pressed") !== "true") refresh();
 });
 document.getElementById("leave").addEventListener("click", async () => {
-  await fetch("/dashboards/session", { method: "DELETE" });
-  location.assign("/dashboards/login");
+  const answer = await fetch("/dashboards/session", { method: "DELETE" }).catch(() => null);
+  if (answer?.ok || answer?.status === 401) {
+    location.assign("/dashboards/login");
+    return;
+  }
+  notice.textContent = "You are still signed in: the server could not end the session. Try again.";
+  notice.hidden = false;
 });
 refresh();
