@@ -25,6 +25,7 @@ FILL_DELAY_S = 0.05
 RESTING, REJECTED, REFUSED = "RESTING", "REJECTED", "REFUSED"
 """An instrument that begins so stays open, is rejected by a report, or is refused at once."""
 FILLS = ("auto", "manual")
+REPORTS_MAX = 200
 
 Json = dict[str, Any]
 
@@ -36,6 +37,8 @@ class Market(Behaviour):
     orders: Bounded[str, Json] = field(default_factory=Bounded)
     """By the deployment's id."""
     by_id: Bounded[str, str] = field(default_factory=Bounded)
+    reports: Bounded[str, list[Json]] = field(default_factory=Bounded)
+    """Of each order, by the market's id; what was made up by `send` is not among them."""
     positions: Bounded[str, dict[str, int]] = field(default_factory=Bounded)
     quotes: Bounded[str, int] = field(default_factory=Bounded)
     """How many quotes of an instrument were given."""
@@ -100,6 +103,14 @@ class Market(Behaviour):
         if order["status"] != "cancelled":
             self._report(order, "cancel")
         return json_reply(200, order)
+
+    def get_executions(self, call: Call) -> Reply:
+        """Return what was reported about an order."""
+        order_id, after = call.path["order_id"], int(call.query.get("after", "0"))
+        if order_id not in self.by_id:
+            return problem_reply("not_found", "There is no order with this id.")
+        rows = [row for row in self.reports.get(order_id, ()) if row["sequence"] > after]
+        return json_reply(200, {"data": rows[:REPORTS_MAX]})
 
     def get_positions(self, call: Call) -> Reply:
         """Return what an account holds."""
@@ -177,6 +188,7 @@ class Market(Behaviour):
             "cancel": "cancelled",
             "reject": "rejected",
         }.get(kind, order["status"])
+        self.reports.setdefault(order["order_id"], []).append(report)
         self.around.callback(report, tamper)
         return report
 
@@ -238,6 +250,7 @@ class Market(Behaviour):
         "findOrders": find,
         "getOrder": get,
         "cancelOrder": cancel,
+        "getExecutions": get_executions,
         "getPositions": get_positions,
         "getQuote": quote,
     }

@@ -7,7 +7,7 @@ is written in one, under the order as it is then. A step that is done twice has 
 
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from reference_impl import audit, outbox, web
@@ -16,7 +16,7 @@ from reference_impl.problems import Problem
 from . import executions, order_rows, trading
 from .market import Market, Placed, Refusal, Standing, check_way
 from .outbound import CallFailedError, Reason
-from .trading import Order
+from .trading import Order, Report
 
 DUE_ROWS = 20
 """So many orders are gone on with before others have a turn."""
@@ -42,7 +42,7 @@ def record(
         before = order_rows.need(connection, order.id)
         done = change(tx, before)
         after = order_rows.need(connection, order.id)
-        if action and after.status != before.status:
+        if action and (after.status, after.filled) != (before.status, before.filled):
             act = audit.Act(actor="market", action=action, request_id="-", payload_digest="")
             audit.append(connection, act, target=order.id, outcome=after.status, now_ms=now)
         return done
@@ -77,7 +77,10 @@ def _step(shared: web.Services, market: Market, order: Order) -> None:
     if order.cancel_at is not None and order.ending is None:
         cancelled(shared, order, market.cancel(order))
     else:
-        watched(shared, order, market.get(order))
+        standing = market.get(order)
+        watched(shared, order, standing)
+        if standing is not None and standing.sequence > order.last_sequence:
+            missed(shared, order, market.executions(order))
 
 
 def _place(market: Market, order: Order) -> Placed:
@@ -140,6 +143,20 @@ def watched(shared: web.Services, order: Order, answer: Standing | None) -> Orde
         return now if answer is None else _seen(tx, now, answer)
 
     return record(shared, order, change, "watchOrder")
+
+
+def missed(shared: web.Services, order: Order, reports: Sequence[Report]) -> None:
+    """Take reports that were sent and did not arrive, as if they came now."""
+    for report in sorted(reports, key=lambda report: report.sequence):
+
+        def change(tx: order_rows.Tx, _: Order, told: Report = report) -> str:
+            return executions.take(tx, told)
+
+        try:
+            record(shared, order, change, "fetchReport")
+        except Problem as refused:
+            _log.warning("report %s of %s: %s", report.id, order.id, refused.code)
+            return
 
 
 def postpone(shared: web.Services, order: Order, failed: CallFailedError) -> None:

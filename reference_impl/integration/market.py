@@ -11,10 +11,12 @@ import msgspec
 
 from reference_impl import web
 from reference_impl.config import MAX_AMOUNT
+from reference_impl.problems import Problem
 
 from . import breakers, registry
 from .outbound import Answer, Call, CallFailedError, Reason, query, segment
-from .trading import Order
+from .reports import MarketCallback, report_of
+from .trading import Order, Report
 
 Quantity = Annotated[int, msgspec.Meta(ge=0, le=MAX_AMOUNT)]
 Signed = Annotated[int, msgspec.Meta(ge=-MAX_AMOUNT, le=MAX_AMOUNT)]
@@ -30,12 +32,20 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     client_order_id: Id
     status: Status
     filled: Quantity
+    sequence: Quantity
+    """Of the last execution report."""
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
     """The answer of findOrders."""
 
     data: Annotated[list[Standing], msgspec.Meta(max_length=1)]
+
+
+class Executions(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of getExecutions."""
+
+    data: Annotated[list[MarketCallback], msgspec.Meta(max_length=200)]
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,6 +169,26 @@ class Market:
         if answer.status == 409:
             return None
         raise CallFailedError(registry.MARKET, Reason.INVALID, f"answered {answer.status}")
+
+    def executions(self, order: Order) -> list[Report]:
+        """Return the reports that did not arrive here; none where the market has no such list."""
+        answer = self._call(
+            Call(
+                operation="getExecutions",
+                method="GET",
+                target=f"/v1/orders/{segment(order.market_id or '')}/executions"
+                f"{query(after=order.last_sequence)}",
+                needs=Executions,
+                traceparent=order.traceparent or None,
+            )
+        )
+        if answer.status >= 300:
+            return []
+        try:
+            found = [report_of(row) for row in answer.document.data]
+        except Problem as wrong:
+            raise CallFailedError(registry.MARKET, Reason.INVALID, wrong.detail) from wrong
+        return [report for report in found if report.order_id == order.id]
 
     def positions(self, account_ref: str, traceparent: str) -> Positions:
         """Return what the market holds for an account."""

@@ -58,6 +58,10 @@ def test_an_order_is_filled_by_the_price_and_positions_follow(market: Raw) -> No
     assert (order["status"], order["filled"]) == ("filled", 10)
     positions = valid(market, "getPositions", market.call("GET", "/v1/positions?account_ref=acc_1"))
     assert positions.json["data"] == [{"instrument": "SPY", "quantity": 10}]
+    told = valid(market, "getExecutions", market.call("GET", f"{path}/executions")).json["data"]
+    assert sum(row["quantity"] for row in told) == 10
+    last = market.call("GET", f"{path}/executions?after={len(told) - 1}").json["data"]
+    assert last == told[-1:]
     final = market.call("DELETE", path, key=market.fresh_key())
     assert (final.status, final.json["code"]) == (409, "order_not_open")
 

@@ -127,17 +127,28 @@ def test_a_wish_to_cancel_survives_a_market_that_does_not_answer(desk: Desk) -> 
     assert desk.customer.balances(account)["holds"] == 0
 
 
-def test_a_lost_report_of_the_end_is_found_by_asking(desk: Desk, world: World) -> None:
+def test_reports_that_do_not_arrive_are_fetched(desk: Desk, world: World) -> None:
     settled(desk)
     account = desk.customer.funded(10_000)
-    order = desk.placed(account)
+    order, other = desk.placed(account), desk.placed(account, quantity=2)
+    mark = desk.market.mark()
     world.parties.point_at("http://127.0.0.1:9")  # nobody listens there
     try:
-        desk.market.act("reject", client_order_id=order["id"])
+        desk.market.act("fill", client_order_id=order["id"], quantity=4, price=90)
+        desk.market.act("fill", client_order_id=order["id"], quantity=5)
+        desk.market.act("reject", client_order_id=other["id"])
+        desk.until(order["id"], lambda found: found["filled"] == 9, 30.0)
+        desk.ended(other["id"], "rejected", 30.0)
     finally:
         world.parties.point_at(desk.server.url)
-    desk.ended(order["id"], "rejected", 15.0)
-    assert desk.customer.balances(account)["holds"] == 0
+    assert desk.positions(account) == {"RESTING-1": (9, 860)}
+    assert desk.customer.balances(account)["holds"] == 100
+    asked = [row for row in desk.market.journal(since=mark) if row.operation == "getExecutions"]
+    assert asked
+    desk.market.act("fill", client_order_id=order["id"])
+    desk.ended(order["id"], "filled", 15.0)
+    assert desk.customer.balances(account)["ledger"] == 10_000 - 960
+    assert desk.market.violations(since=mark) == ()
 
 
 Start = Callable[[Path], Server]
