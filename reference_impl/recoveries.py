@@ -51,13 +51,14 @@ class Watch:
         self._folder = Path(folder) if folder else None
         self._failing: dict[str, tuple[int, str]] = {}
         self._healed: list[Recovery] = []
+        self._known: set[Path] = set()
 
     def step(self) -> None:
         """Look once, and write what is over; what cannot be written yet is kept."""
         now_ms = self._shared.clock.now_ms()
         self._healed += [*self.components(now_ms), *self.queue(now_ms)]
         if self._folder is not None:
-            self._healed += [*workers(self._folder, now_ms), *synced(self._folder)]
+            self._healed += [*workers(self._folder, now_ms, self._known), *synced(self._folder)]
         shared = self._shared
         seen, closed = breakers(shared.readers.get())
         found = [*self._healed, *closed]
@@ -136,27 +137,33 @@ def queue_share(shared: web.Services) -> float:
     return totals[metrics.QUEUE.name] / (totals[metrics.QUEUE_MAX.name] or 1)
 
 
-def workers(folder: Path, now_ms: int) -> Iterator[Recovery]:
-    """Yield the workers that gave no sign of life any more and have been replaced."""
+def workers(folder: Path, now_ms: int, known: set[Path]) -> Iterator[Recovery]:
+    """Yield the workers that gave no sign of life any more and have been replaced.
+
+    `known` holds those that are known to have taken a place, and grows.
+    """
     signs = {path: int(path.name.partition("-")[2]) for path in folder.glob("alive-*")}
-    dead = [path for path, pid in signs.items() if not runs(pid)]
+    dead = sorted((path for path, pid in signs.items() if not runs(pid)), key=_modified_ms)
     births = sorted(
-        _modified_ms(folder / f"worker-{pid}") for path, pid in signs.items() if path not in dead
+        (_modified_ms(folder / f"worker-{pid}"), path)
+        for path, pid in signs.items()
+        if path not in dead and path not in known
     )
-    for path in sorted(dead, key=_modified_ms):
-        last_sign = _modified_ms(path)
-        later = [birth for birth in births if birth > last_sign]
+    for path in dead:
+        last_sign = min(_modified_ms(path), now_ms)
+        later = [(born, young) for born, young in births if born > last_sign]
         if not later:
             continue
         births.remove(later[0])
+        known.add(later[0][1])
         path.unlink(missing_ok=True)
         (folder / path.name.replace("alive", "worker")).unlink(missing_ok=True)
         yield Recovery(
             component="worker",
             cause="The process ended without notice.",
             action="The server started another one.",
-            started_at=min(last_sign, now_ms),
-            ended_at=max(min(later[0], now_ms), min(last_sign, now_ms)),
+            started_at=last_sign,
+            ended_at=max(min(later[0][0], now_ms), last_sign),
         )
 
 
