@@ -73,22 +73,21 @@ def write_index(image: Path, index: Path) -> None:
     with image.open("rb") as file, index.open("wb") as out:
         while chunk := file.read(CHUNK_BYTES):
             out.write(b"".join(_digests(chunk)))
-    sync(index)
 
 
-def write_changes(image: Path, base_index: Path | None, changes: Path) -> None:
-    """Write the pages that differ from those of a base; without a base, all of them."""
+def write_changes(image: Path, index: Path, changes: Path, base_index: Path | None) -> None:
+    """Write the index, and the pages that differ from those of a base; without one, all of them."""
     known = base_index.read_bytes() if base_index else b""
-    with image.open("rb") as file, changes.open("wb") as out:
-        number = 0
+    number = 0
+    with image.open("rb") as file, index.open("wb") as digests, changes.open("wb") as out:
         while chunk := file.read(CHUNK_BYTES):
             for place, digest in enumerate(_digests(chunk)):
                 start = number * DIGEST_BYTES
                 if known[start : start + DIGEST_BYTES] != digest:
                     page = chunk[place * PAGE_BYTES : (place + 1) * PAGE_BYTES]
                     out.write(_NUMBER.pack(number) + page)
+                digests.write(digest)
                 number += 1
-    sync(changes)
 
 
 def _digests(chunk: bytes) -> Iterator[bytes]:

@@ -253,7 +253,6 @@ def restore_backup(backup_id: str) -> flask.Response:
     caller = web.caller(Rank.ADMIN)
     body = web.body(RestoreBackup, optional=True)
     act, scope = web.prepare(caller, restore.ACTION)
-    check_fresh(caller)
     need(web.reader(), backup_id)
     until = requests.given(body.until)
     wish = restore.Wish(
@@ -288,6 +287,7 @@ def run(caller: access.Caller, act: audit.Act, scope: Scope | None, wish: restor
     kept = store_of(shared)
     answers: list[Reply] = []
     check_maintenance(shared.readers.get())
+    check_fresh(caller)
     with store.alone(kept), store.no_space(), store.scratch(kept) as place:
         abandoned = store.make(kept, order(shared, kept, "incremental", caller.user_id))
         shared.writer.submit(lambda connection: enter(connection, abandoned))

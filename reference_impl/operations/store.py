@@ -219,11 +219,13 @@ def _pack(store: Store, order: Order, image: Path) -> Manifest:
         pages=image.stat().st_size // pages.PAGE_BYTES,
         image_sha256=pages.sha256(image),
     )
-    pages.write_index(image, image.with_name(INDEX))
+    index = image.with_name(INDEX)
     if order.type == "incremental":
         base = None if order.base_id is None else store.folder / order.base_id / INDEX
-        pages.write_changes(image, base, image.with_name(CHANGES))
+        pages.write_changes(image, index, image.with_name(CHANGES), base)
         image.unlink()
+    else:
+        pages.write_index(image, index)
     return made
 
 

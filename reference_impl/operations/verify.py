@@ -46,10 +46,13 @@ SUMS = {
 """Query -> what a row of it means."""
 
 
-def findings(connection: sqlite3.Connection) -> list[str]:
-    """Return what is wrong with a book, none if it is whole; FINDINGS_MAX at most."""
+def findings(connection: sqlite3.Connection, *, indexes: bool = True) -> list[str]:
+    """Return what is wrong with a book, none if it is whole; FINDINGS_MAX at most.
+
+    `indexes`: compare every index with its table as well, which takes as long as all the rest.
+    """
     looks: tuple[Callable[[sqlite3.Connection], Iterator[str]], ...]
-    looks = (_pages, _references, _sums, _chain)
+    looks = (_indexes if indexes else _pages, _references, _sums, _chain)
     found: list[str] = []
     for look in looks:
         try:
@@ -64,8 +67,16 @@ def findings(connection: sqlite3.Connection) -> list[str]:
     return found
 
 
+def _indexes(connection: sqlite3.Connection) -> Iterator[str]:
+    return _looked(connection, "integrity_check")
+
+
 def _pages(connection: sqlite3.Connection) -> Iterator[str]:
-    for row in connection.execute(f"PRAGMA integrity_check({FINDINGS_MAX})"):
+    return _looked(connection, "quick_check")
+
+
+def _looked(connection: sqlite3.Connection, pragma: str) -> Iterator[str]:
+    for row in connection.execute(f"PRAGMA {pragma}({FINDINGS_MAX})"):
         if row[0] != "ok":
             yield f"integrity: {' '.join(str(row[0]).split())}"
 

@@ -188,10 +188,10 @@ def test_a_moment_after_the_backup_is_exact(deployment: Deployment, kind: str) -
 def test_how_the_deployment_is_run_is_left_as_it_is(deployment: Deployment) -> None:
     admin = deployment.admin
     full = deployment.backup()
-    matcher = {"name": "alertname", "value": "x", "is_regex": False}
+    matcher = {"name": "alertname", "value": "x"}
     ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 600))
     silence = admin.post(
-        "/v1/silences", {"matchers": [matcher], "ends_at": ends, "comment": "Restore"}, check=False
+        "/v1/silences", {"matchers": [matcher], "ends_at": ends, "reason": "Restore"}, check=False
     )
     deployment.restored(full)
     if silence.status == 201:  # where alerts are offered
