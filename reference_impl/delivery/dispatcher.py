@@ -136,9 +136,10 @@ class Dispatcher:
         connection = self._shared.readers.get()
         epoch = database.meta(connection, "epoch")
         if epoch != self._epoch:  # restored: what the runners have in memory is about another book
-            self._epoch = epoch
             for name in list(self._runners):
                 self._runners.pop(name).stop()
+            if not self._shared.outbound.registry[registry.NOTIFICATION].configured:
+                self._shared.writer.submit(lambda tx: store.forget(tx, store.NOTIFICATION))
         wanted = self._wanted()
         for name in [name for name in self._runners if name not in wanted]:
             self._runners.pop(name).stop()
@@ -146,6 +147,7 @@ class Dispatcher:
             runner = self._runners.get(name)
             if runner is None or not runner.alive:
                 self._runners[name] = Runner(make, self.owned)
+        self._epoch = epoch
         newest = store.newest(connection)
         if newest != self._newest:
             self._newest = newest

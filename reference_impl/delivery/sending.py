@@ -109,7 +109,7 @@ class Line:
 
     def _connect(self, until_s: float) -> socket.socket:
         found = resolved(self._place, self._resolve, _left(until_s))
-        line = socket.create_connection((found[0], self._place.port), timeout=_left(until_s))
+        line = self._connect_to(found, until_s)
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not self._place.tls:
             return line
@@ -119,6 +119,16 @@ class Line:
         except BaseException:
             line.close()
             raise
+
+    def _connect_to(self, found: tuple[str, ...], until_s: float) -> socket.socket:
+        """Connect to the first address that can be reached; OSError of the last one otherwise."""
+        for address in found[:-1]:
+            try:
+                each_s = _left(until_s) / 2
+                return socket.create_connection((address, self._place.port), timeout=each_s)
+            except OSError:
+                continue
+        return socket.create_connection((found[-1], self._place.port), timeout=_left(until_s))
 
     def _answer(self, line: socket.socket, until_s: float) -> Outcome:
         """Read the head, and so much of the body that the connection can go on."""

@@ -117,6 +117,13 @@ def begun(consumer: str, state: State) -> Round:
     )
 
 
+def forget(connection: sqlite3.Connection, consumer: str) -> None:
+    """Let go of a subscriber that is there no more; should it come back it begins anew."""
+    connection.execute("DELETE FROM outbox_consumers WHERE name = ?", (consumer,))
+    for table in ("delivery_states", "delivery_waiting"):
+        connection.execute(f"DELETE FROM {table} WHERE consumer = ?", (consumer,))  # noqa: S608 - two constants
+
+
 def keys(row: Any) -> tuple[str, ...]:
     """Return what an event is about; two events that share a key keep their order."""
     return tuple(outbox.account_ids(json.loads(row["data"]))) or (row["subject"],)
@@ -242,7 +249,7 @@ def figures(connection: sqlite3.Connection, row: Any) -> dict[str, Any]:
     }
 
 
-PENDING_COUNTED_MAX = 100_000
+PENDING_COUNTED_MAX = 10_000
 
 
 def _before(connection: sqlite3.Connection, row: Any) -> int:

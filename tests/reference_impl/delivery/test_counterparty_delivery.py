@@ -22,6 +22,12 @@ from tests.reference_impl.conftest import (
 
 QUICK = ("--call-timing", "300/1/1")
 
+pytestmark = pytest.mark.filterwarnings(
+    # of a simulator in this process that a server, killed with open connections, left behind
+    "ignore:unclosed <socket:ResourceWarning",
+    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning",
+)
+
 
 @pytest.fixture(scope="module")
 def parties() -> Iterator[Counterparties]:
