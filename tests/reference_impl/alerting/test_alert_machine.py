@@ -1,12 +1,17 @@
 """From what holds to what is told, without clock or database."""
 
+from collections.abc import Mapping
+
 from reference_impl.alerting.machine import Fire, Machine, Silence, Standing, Tell
 from reference_impl.alerting.rules import BY_NAME
+from reference_impl.alerting.terms import Figures
 
 MINUTE_MS = 60_000
 KEY = ("BreakerOpen", ("market",))
 SLOW = ("LatencyHigh", ())
-OPEN = {"BreakerOpen": {("market",): 2.0}}
+Holding = Mapping[str, Figures | None]
+OPEN: Holding = {"BreakerOpen": {("market",): 2.0}}
+SLOWLY: Holding = {"LatencyHigh": {(): 0.3}}
 
 
 def machine(*names: str, scale: float = 1.0) -> Machine:
@@ -19,7 +24,8 @@ def alert(key: tuple[str, tuple[str, ...]] = KEY, **members: object) -> Standing
 
 def test_a_rule_waits_for_its_time_and_begins_anew_after_a_break() -> None:
     seen = machine("LatencyHigh")
-    holds, over = {"LatencyHigh": {(): 0.3}}, {"LatencyHigh": {}}
+    holds = SLOWLY
+    over: Holding = {"LatencyHigh": {}}
     assert seen.step(0, holds, [], []) == []
     assert seen.step(MINUTE_MS - 1, holds, [], []) == []
     assert seen.step(MINUTE_MS, over, [], []) == []
@@ -35,7 +41,7 @@ BY_ROUTE = {"warning": ("email", "chat"), "critical": ("email", "sms", "chat")}
 
 def test_a_scale_divides_the_time() -> None:
     seen = machine("LatencyHigh", scale=60)
-    holds = {"LatencyHigh": {(): 0.3}}
+    holds = SLOWLY
     assert seen.step(0, holds, [], []) == []
     assert len(seen.step(1000, holds, [], [])) == 1
 
@@ -48,7 +54,7 @@ def test_what_cannot_be_said_neither_fires_nor_ends() -> None:
 
 def test_one_alert_for_a_rule_and_its_labels() -> None:
     seen = machine("BreakerOpen")
-    both = {"BreakerOpen": {("market",): 2.0, ("strategy",): 2.0}}
+    both: Holding = {"BreakerOpen": {("market",): 2.0, ("strategy",): 2.0}}
     assert [change.key for change in seen.step(0, both, [], []) if isinstance(change, Fire)] == [
         KEY,
         ("BreakerOpen", ("strategy",)),
@@ -106,7 +112,7 @@ def test_a_silent_alert_ends_without_a_word() -> None:
 
 def test_what_another_alert_explains_is_not_told() -> None:
     seen = machine("CallsFail", "BreakerOpen")
-    failing = {"CallsFail": {("market",): 0.5}, "BreakerOpen": {("market",): 2.0}}
+    failing: Holding = {"CallsFail": {("market",): 0.5}, "BreakerOpen": {("market",): 2.0}}
     seen.step(0, failing, [alert()], [])
     (fired,) = seen.step(MINUTE_MS, failing, [alert()], [])
     assert isinstance(fired, Fire)
@@ -114,7 +120,7 @@ def test_what_another_alert_explains_is_not_told() -> None:
 
 
 def test_a_clock_that_was_set_back_only_delays() -> None:
-    seen, holds = machine("LatencyHigh"), {"LatencyHigh": {(): 0.3}}
+    seen, holds = machine("LatencyHigh"), SLOWLY
     assert seen.step(10 * MINUTE_MS, holds, [], []) == []
     assert seen.step(0, holds, [], []) == []
     assert len(seen.step(MINUTE_MS, holds, [], [])) == 1

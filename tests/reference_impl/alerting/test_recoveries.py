@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reference_impl import background, metrics, recoveries
+from reference_impl import background, health, metrics, recoveries
 from tests.reference_impl._desk import Desk, opened
 
 
@@ -74,7 +74,7 @@ def test_a_component_that_works_again(desk: Desk, monkeypatch: pytest.MonkeyPatc
     assert shown(desk) == []
     with monkeypatch.context() as hurt:
         bad = ("system", lambda _: {"status": "warn", "observedValue": 3})
-        hurt.setitem(recoveries.health.CHECKS, "disk:space", bad)
+        hurt.setitem(health.CHECKS, "disk:space", bad)
         watch.step()
         desk.hands.advance(2)
         watch.step()
