@@ -187,7 +187,7 @@ class Breakers:
             return Refused(retry_after_s=1)
         try:
             return self._claim(name, rules)
-        except Problem:  # the writer is busy: so is everything else
+        except (Problem, sqlite3.Error):  # the writer is busy or away: so is everything else
             return Refused(retry_after_s=1)
 
     def open_for_s(self, name: str, rules: Rules) -> int:
@@ -237,7 +237,7 @@ class Breakers:
             self._store(connection, name, row, changed)
             return None if after.state is row.standing.state else after.state
 
-        with contextlib.suppress(Problem):
+        with contextlib.suppress(Problem, sqlite3.Error):
             state = self.write(write)
             if state is not None:
                 self.changed(name, state)

@@ -7,6 +7,7 @@ import pytest
 
 from certification.counterparties.faults import FaultKind
 from certification.counterparties.parties import first
+from reference_impl.integration.outbound import IN_FLIGHT_MAX
 
 from .conftest import OPEN_S, TRIALS, Place, at_once
 
@@ -184,6 +185,16 @@ def test_a_pause_that_is_asked_for_is_kept(place: Place) -> None:
     (attempts,) = engine.attempts(since=mark, operation="executeStrategy")
     assert attempts.effects == 1
     assert all(gap_s >= 1 for gap_s in attempts.gaps_s)
+
+
+def test_no_more_than_so_many_calls_are_under_way_at_a_time(place: Place) -> None:
+    reporting = place.parties.reporting
+    mark = reporting.mark()
+    with reporting.fault(FaultKind.SLOW, delay_s=0.1):
+        at_once(60, lambda _: new(place).post("/v1/integrations/reporting/probe", {}))
+    entries = reporting.journal(since=mark, operation="getHealth")
+    assert 2 <= max(entry.in_flight for entry in entries) <= 2 * IN_FLIGHT_MAX
+    assert place.metric('integration_calls_active{system="reporting"}') == 0
 
 
 def test_the_ledger_works_while_all_five_hang(place: Place) -> None:
