@@ -299,9 +299,8 @@ def filled(text: str) -> str:
     """Return a page with its tables as they should be."""
 
     def made(found: re.Match[str]) -> str:
-        return f"{found[1]}
-{TABLES[found['name']](found['argument'] or '')}
-{found[4]}"
+        lines = TABLES[found["name"]](found["argument"] or "")
+        return f"{found[1]}\n{lines}\n{found[4]}"
 
     return MARK.sub(made, text)
 
