@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable
 
 from . import audit, background, idempotency, web
+from .operations import undo
 from .retention import DAY_MS, Periods
 
 ROUND_S = 30.0
@@ -60,5 +61,6 @@ def install(jobs: background.Background, shared: web.Services) -> None:
 
     def step() -> None:
         rounds(shared)
+        shared.writer.submit(undo.prune)
 
     jobs.run_when_owner("housekeeping", ROUND_S, step)

@@ -120,7 +120,7 @@ def reach(connection: sqlite3.Connection, until_ms: int) -> int:
         raise BackupRefusedError("the book begins later than `until`")
     if row[0] < floor:
         raise BackupRefusedError(
-            "`until` lies before an erasure, a change of keys or a restore, and what was before"
-            " is not kept; restore a backup from before it"
+            "`until` lies before an erasure, a change of keys, a restore or the limit of what is"
+            " kept, and what was before is not kept; restore a backup from before it"
         )
     return int(row[0])

@@ -77,7 +77,8 @@ def stage(kept: Store, wish: Wish, source: str, image: Path) -> Manifest:
     with closing(pages.open_copy(image)) as copy:
         if verify.audit_state(copy) != (made.audit_size, made.audit_root):
             raise BackupRefusedError(f"{source}: its audit root is not the recorded one")
-        migrations.upgrade(copy)
+        if migrations.upgrade(copy):
+            undo.forget(copy)  # an older version kept no way back
         if wish.until_ms is not None:
             try:
                 moment.go_back(copy, wish.until_ms)

@@ -86,6 +86,8 @@ AS_BACKED_UP = frozenset(
 WITHOUT_INSERT = frozenset({"accounts"})
 """Their rows carry the time they were made, and are cut off by it."""
 PREFIX = "undo_"
+ROWS_MAX = 1_000_000
+"""So many statements are kept at most."""
 NEXT_RECORD = "SELECT coalesce(max(seq), 0) + 1, {} FROM audit"
 
 
@@ -123,10 +125,12 @@ def forget(connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM undo_log")
 
 
-def prune(connection: sqlite3.Connection, rows_max: int) -> int:
+def prune(connection: sqlite3.Connection, rows_max: int = ROWS_MAX) -> int:
     """Drop the oldest statements beyond `rows_max`; return how many."""
     row = connection.execute(
-        "SELECT audit_seq FROM undo_log ORDER BY seq DESC LIMIT 1 OFFSET ?", (rows_max,)
+        "SELECT audit_seq FROM undo_log WHERE seq <= (SELECT max(seq) FROM undo_log) - ?"
+        " ORDER BY seq DESC LIMIT 1",
+        (rows_max,),
     ).fetchone()
     if row is None:
         return 0

@@ -15,7 +15,8 @@ from click.testing import CliRunner, Result
 from reference_impl import database, sealed, setup
 from reference_impl.__main__ import main
 from reference_impl.config import Settings, StartRefusedError
-from reference_impl.operations import migrations, settings, undo
+from reference_impl.operations import migrations, moment, settings, undo
+from reference_impl.operations.refused import BackupRefusedError
 
 from ._desk import ADMIN_PASSWORD, Desk, opened
 
@@ -306,6 +307,24 @@ def test_every_statement_of_the_way_back_takes_its_change_back(tmp_path: Path) -
         connection.execute(row[0])
     assert dump(connection) == before
     connection.close()
+
+
+def test_the_way_back_is_bounded_and_says_where_it_ends(tmp_path: Path) -> None:
+    with opened(tmp_path) as desk:
+        connection = database.connect(desk.services.settings.database)
+        for number in range(6):
+            desk.hands.advance(10)
+            desk.new_user("customer", username=f"user-{number}")
+        kept = connection.execute("SELECT count(*) FROM undo_log").fetchone()[0]
+        assert undo.prune(connection, kept) == 0
+        reached = moment.reach(connection, desk.hands.now - 25_000)
+        assert reached > 0
+        assert undo.prune(connection, 3) > 0
+        assert connection.execute("SELECT count(*) FROM undo_log").fetchone()[0] <= 3
+        assert moment.reach(connection, desk.hands.now) > reached
+        with pytest.raises(BackupRefusedError, match="what was before is not kept"):
+            moment.reach(connection, desk.hands.now - 45_000)
+        connection.close()
 
 
 def dump(connection: sqlite3.Connection) -> list[Callable[[], object]]:
