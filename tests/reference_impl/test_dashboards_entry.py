@@ -197,3 +197,9 @@ def test_an_unknown_page_is_not_found(desk: Desk) -> None:
     assert desk.get("/dashboards/nothing").status_code == 404
     assert desk.get("/dashboards/nothing/data").status_code == 404
     assert desk.get("/dashboards/").status_code == 404
+
+
+def test_without_metrics_there_are_no_dashboards(tmp_path: Path) -> None:
+    with opened(tmp_path, metrics=False) as desk:
+        for path in ("/dashboards", "/dashboards/login", DATA, "/dashboards/static/page.js"):
+            assert desk.get(path).json["code"] == "not_found"
