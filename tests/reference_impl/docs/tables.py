@@ -272,9 +272,24 @@ def retained(_: str) -> str:
     return table("what is deleted|table", rows)
 
 
+def ci(_: str) -> str:
+    """The steps of the script that decides whether a change lands."""
+    said = re.findall(r'^ *step "(.+)"$', (ROOT / ".ci" / "run").read_text("utf-8"), re.MULTILINE)
+    return table("step|what", ((number, name) for number, name in enumerate(said, 1)))
+
+
+def sessions(_: str) -> str:
+    tree = ast.parse((ROOT / "noxfile.py").read_text("utf-8"))
+    made = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.decorator_list]
+    return table(
+        "session|what", ((f"`{one.name}`", sentence(ast.get_docstring(one))) for one in made)
+    )
+
+
 TABLES: dict[str, Callable[[str], str]] = {
     "alerts": alerts,
     "checks": checks,
+    "ci": ci,
     "commands": commands,
     "database": database_tables,
     "endpoints": endpoints,
@@ -290,6 +305,7 @@ TABLES: dict[str, Callable[[str], str]] = {
     "routes": routes,
     "runbooks": runbooks,
     "scopes": scopes,
+    "sessions": sessions,
     "settings": settings_table,
     "systems": systems,
 }
