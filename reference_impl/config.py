@@ -106,6 +106,7 @@ class Settings:
     breaker_failures: int = 3
     """So many failures within the window open a breaker."""
     breaker_window_s: int = 30
+    """Failures further apart than this do not add up."""
     breaker_open_s: int = 10
     """So long an open breaker lets nothing out."""
     breaker_trials: int = 2
