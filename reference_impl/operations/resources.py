@@ -251,7 +251,7 @@ def findings(kept: Store, backup_id: str, image: Path) -> list[str]:
 def restore_backup(backup_id: str) -> flask.Response:
     """Let the state of a backup, or of a moment, take the place of the present one."""
     caller = web.caller(Rank.ADMIN)
-    body = web.body(RestoreBackup, optional=True)
+    body = web.body(RestoreBackup)
     act, scope = web.prepare(caller, restore.ACTION)
     need(web.reader(), backup_id)
     until = requests.given(body.until)
