@@ -13,6 +13,8 @@ START = DOCS / "user" / "getting-started.md"
 """Leaves a running deployment and `tools.sh`, from which other pages go on."""
 ALONE = "<!-- runs in an empty folder -->"
 """Of a page that does not go on from START."""
+OWN = "<!-- runs in a folder of its own, after getting started -->"
+"""Of a page that goes on from START and leaves nothing for the pages after it."""
 FENCE = re.compile(r"^```([a-z]*)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RUN = ("sh", "python")
 SHOWN = ("text", "json")

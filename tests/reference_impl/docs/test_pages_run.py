@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ._pages import ALONE, DOCS, ROOT, START, blocks, not_run, pages, same_json, same_text
+from ._pages import ALONE, DOCS, OWN, ROOT, START, blocks, not_run, pages, same_json, same_text
 
 if TYPE_CHECKING:
     from .conftest import Reader
@@ -21,8 +21,11 @@ def test_the_blocks_of_a_page_do_what_it_says(page: Path, request: pytest.Fixtur
     if page == START:
         request.getfixturevalue("started")
         return
-    alone = ALONE in page.read_text(encoding="utf-8")
-    reader: Reader = request.getfixturevalue("newcomer" if alone else "started")
+    text = page.read_text(encoding="utf-8")
+    alone, own = ALONE in text, OWN in text
+    reader: Reader = request.getfixturevalue("newcomer" if alone or own else "started")
+    if own:
+        reader.run([block for block in blocks(START) if not block.last])
     reader.run(blocks(page))
 
 
