@@ -81,7 +81,7 @@ def check_conserve_every_bucket(ctx: Context) -> None:
 def _ended_hold(ctx: Context, account: Json, amount: int, end: str) -> tuple[Json, int]:
     """Place a hold and end it; return it as it reads then, and what has left the account."""
     hold = ctx.arrange.hold(account, amount)
-    path, body = {"id": hold["id"]}, {}
+    path, body = {"id": hold["id"]}, dict[str, Json]()
     if end == "voided":
         ctx.customer.call("voidTransaction", path=path, body=body, expect=200)
         return ctx.arrange.read_transaction(hold), 0
@@ -129,10 +129,10 @@ def check_ended_holds_are_past(ctx: Context, end: str) -> None:
     left -= sum(gone for _, gone in held)
     reply = growing.merge(ctx, sources, target)
     whole = {"ledger": left, "holds": 0, "available": left, "total_value": left}
-    ctx.arrange.expect_balances(target, f"A target whose holds were {end}", **whole)
+    ctx.arrange.expect_balances(target, f"A target whose holds were {end}", by=None, **whole)
     empty = {"ledger": 0, "holds": 0, "available": 0, "total_value": 0}
     for source in sources:
-        ctx.arrange.expect_balances(source, f"A source whose hold was {end}", **empty)
+        ctx.arrange.expect_balances(source, f"A source whose hold was {end}", by=None, **empty)
         nodes = ctx.arrange.pages("getLineage", path={"id": source["id"]})
         ends = [row["merged_into_id"] for row in nodes if row["account_id"] == source["id"]]
         ctx.equal(ends, [target["id"]], "Where a source went, by its lineage", reply)

@@ -145,7 +145,7 @@ def p99(values: list[float]) -> float:
 def measure(seconds: float, rounds: int) -> int:
     """Take the rounds; return 0 if both figures are as asked."""
     token, host = secrets.token_urlsafe(32), None
-    before, hanging, open_ms = [], [], list[float]()
+    before, hanging, open_ms = list[float](), list[float](), list[float]()
     with tempfile.TemporaryDirectory() as folder:
         host = Host(Hosting(token=token))
         try:
