@@ -5,7 +5,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ._pages import ALONE, DOCS, OWN, ROOT, START, blocks, not_run, pages, same_json, same_text
+from ._pages import (
+    ALONE,
+    DOCS,
+    OWN,
+    ROOT,
+    RUN,
+    SHOWN,
+    START,
+    blocks,
+    fences,
+    not_run,
+    pages,
+    same_json,
+    same_text,
+)
 
 if TYPE_CHECKING:
     from .conftest import Reader
@@ -33,6 +47,15 @@ def test_few_blocks_are_not_run_and_each_says_why() -> None:
     found = {page: not_run(page) for page in pages()}
     assert all(reason for page in found for _, reason in found[page])
     assert sum(map(len, found.values())) <= NOT_RUN_MAX
+
+
+def test_nothing_on_a_page_escapes_the_runner() -> None:
+    """Other names for shell blocks would not be run, and JSON is shown below what prints it."""
+    for page in pages():
+        found = fences(page)
+        assert {kind for kind, *_ in found} <= {*RUN, *SHOWN}, page
+        shown = [block for block in blocks(page) if block.shown_as == "json"]
+        assert len(shown) == sum(kind == "json" for kind, *_ in found), page
 
 
 def test_a_page_that_goes_on_from_the_first_says_so() -> None:
