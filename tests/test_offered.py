@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -44,7 +45,10 @@ def test_deviations_drafts_and_public_operations_are_not_offered() -> None:
         {"id": "dual_control", "version": "0.1.0", "level": "full"},
         {"id": "operations", "version": "0.1.0", "level": "partial", "deviations": [gap]},
     ]
-    ctx = cast(Any, SimpleNamespace(contract=CONTRACT, capabilities={"modules": modules}))
+    drafted = replace(CONTRACT.operations["decideApproval"], draft=True)
+    contract = replace(CONTRACT, operations={**CONTRACT.operations, drafted.id: drafted})
+    ctx = cast(Any, SimpleNamespace(contract=contract, capabilities={"modules": modules}))
+    assert offered.offers(ctx, "listApprovals")
     assert offered.offers(ctx, "listGrants")
     assert offered.offers(ctx, "getAccount")
     for absent in ("createGrant", "login", "decideApproval", "getLineage"):

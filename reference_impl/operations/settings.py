@@ -217,7 +217,8 @@ def together(found: Mapping[str, Any]) -> list[str]:
     if host not in LOOPBACK and not found.get("certificate") and not found.get("allow_plain_http"):
         wrong.append(
             f"host: {host}: plain HTTP is served on loopback only; give certificate and"
-            " private_key, put TLS in front of it and set allow_plain_http"
+            " private_key (--certificate, --key), or put TLS in front of it and set"
+            " allow_plain_http (--allow-plain-http)"
         )
     if bool(found.get("certificate")) != bool(found.get("private_key")):
         wrong.append("certificate, private_key: they come together; give both files")

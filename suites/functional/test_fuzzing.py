@@ -107,6 +107,10 @@ SPARED = {
     ),
     "listPositions": "only orders make positions",
     **dict.fromkeys(
+        ("listApprovals", "getApproval", "decideApproval"),
+        "an approval carries out what a manager could not do alone",
+    ),
+    **dict.fromkeys(
         ("createReconciliation", "getReconciliation"), "it compares with a market's own books"
     ),
 }

@@ -21,6 +21,7 @@ OUT_OF_REACH = {
     "approval_required": "only where the module dual_control is declared",
     "busy": "only under more load than the deployment carries",
     "current_password_wrong": "needs a session of a user's own: a check of sessions",
+    "hold_of_order": "only beside an order at a market",
     "idempotency_in_flight": "only while the first request runs: idempotency/burst-has-one-effect",
     "mfa_already_enrolled": "needs a second factor: a check of authentication",
     "mfa_invalid": "needs a second factor: a check of authentication",
