@@ -48,7 +48,7 @@ def table(heads: str, rows: Rows) -> str:
 @functools.cache
 def document() -> dict[str, Any]:
     text = (CONTRACT / "openapi.yaml").read_text("utf-8")
-    found: dict[str, Any] = yaml.load(text, yaml.CSafeLoader)  # noqa: S506 - safe, and in C
+    found: dict[str, Any] = yaml.load(text, yaml.CSafeLoader)
     return found
 
 
