@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from reference_impl.alerting.rules import RULES
+
 from ._pages import DOCS, ROOT
 from .tables import MARK, TABLES, filled, operations
 
@@ -26,3 +28,9 @@ def test_every_operation_of_the_contract_is_listed() -> None:
     for method, path, found in operations():
         if found["x-alluse-module"] != "dual_control":
             assert f"`{method} {path}`" in text
+
+
+def test_every_alert_rule_has_its_line_and_its_runbook() -> None:
+    for name in ("alerts.md", "runbooks.md"):
+        text = (DOCS / "operations" / name).read_text(encoding="utf-8")
+        assert [rule.name for rule in RULES if f"|{rule.name}|" not in text] == []
