@@ -4,9 +4,13 @@ The sources: workers that ended without notice and were replaced (each leaves a 
 second), circuit breakers that closed again, components whose check failed and passes again, the
 queue of writes that was full and drained, and the check of the file after a failed sync. A server
 that was killed as a whole is noticed by the next one: nobody had given the lease back.
+
+What fails at the moment is noted in the server's folder: a fault that takes the watching worker's
+life or lease with it is over only under the eyes of its successor.
 """
 
 import json
+import logging
 import os
 import sqlite3
 import time
@@ -16,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import flask
+import msgspec
 
 from . import access, background, clock, health, listing, metrics, web
 
@@ -28,6 +33,7 @@ FULL, DRAINED = 0.8, 0.1
 """Shares of the places in the queue of writes."""
 START_S = 60.0
 """A lease that ran out is held against the server before this one only so soon after its start."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +47,14 @@ class Recovery:
     ended_at: int
 
 
+class Known(msgspec.Struct):
+    """What the watching worker knows and has not written to the book."""
+
+    failing: dict[str, tuple[int, str]] = {}
+    """Component -> since when (ms) and why."""
+    healed: list[Recovery] = []
+
+
 class Watch:
     """Notices what fails and what is well again, in the worker that owns the job."""
 
@@ -49,17 +63,30 @@ class Watch:
         self._shared = shared
         folder = os.environ.get(background.RUNTIME_DIR)
         self._folder = Path(folder) if folder else None
+        self._note = self._folder and self._folder / "failing"
+        self._left, self._left_ns = msgspec.json.encode(Known()), 0
+        """What the note holds, and when it was left."""
         self._failing: dict[str, tuple[int, str]] = {}
         self._healed: list[Recovery] = []
+        self._ended: list[Recovery] = []
+        """Of the server before, from the thread that tends the leases."""
         self._known: set[Path] = set()
 
     def step(self) -> None:
-        """Look once, and write what is over; what cannot be written yet is kept."""
-        now_ms = self._shared.clock.now_ms()
+        """Look once, and write what is over; what cannot be written yet is kept.
+
+        Raises LostLeaseError if another worker watches.
+        """
+        shared = self._shared
+        background.check_owner(shared.readers.get(), JOB, shared)  # before any note is taken away
+        self._take_up()
+        while self._ended:
+            self._healed.append(self._ended.pop())
+        now_ms = shared.clock.now_ms()
         self._healed += [*self.components(now_ms), *self.queue(now_ms)]
         if self._folder is not None:
             self._healed += [*workers(self._folder, now_ms, self._known), *synced(self._folder)]
-        shared = self._shared
+        self._leave()
         seen, closed = breakers(shared.readers.get())
         found = [*self._healed, *closed]
         if not found and seen is None:
@@ -71,6 +98,30 @@ class Watch:
 
         shared.writer.submit(run)
         self._healed.clear()
+        self._leave()
+
+    def _take_up(self) -> None:
+        """Go on from what another worker knew, if one has watched since this one did."""
+        if self._note is None or (left_ns := _modified_ns(self._note)) == self._left_ns:
+            return
+        self._left, self._left_ns = _text(self._note).encode(), left_ns
+        found = msgspec.json.decode(self._left, type=Known)
+        self._failing, self._healed = found.failing, found.healed
+
+    def _leave(self) -> None:
+        """Note what is known for the next one, if it has changed and this worker still watches."""
+        content = msgspec.json.encode(Known(failing=self._failing, healed=self._healed))
+        if self._note is None or content == self._left:
+            return
+        background.check_owner(self._shared.readers.get(), JOB, self._shared)
+        hidden = self._note.with_name(f".failing-{os.getpid()}")
+        try:
+            hidden.write_bytes(content)
+            hidden.rename(self._note)
+        except OSError as error:  # a disk that is full may be the fault
+            _log.info("what fails could not be noted: %s", error)
+            return
+        self._left, self._left_ns = content, _modified_ns(self._note)
 
     def taken_over(self, name: str, holder: str, until_ms: int) -> None:
         """Notice that the server before this one ended without notice."""
@@ -80,7 +131,7 @@ class Watch:
         here = any(_text(path) == holder for path in self._folder.glob("alive-*"))
         started_s = float(_text(self._folder / "started") or 0)
         if not here and now_ms / 1000 - started_s < START_S:
-            self._healed.append(
+            self._ended.append(
                 Recovery(
                     component="server",
                     cause="The server ended without notice.",
@@ -230,10 +281,14 @@ def breakers(connection: sqlite3.Connection) -> tuple[int | None, list[Recovery]
 
 
 def write(connection: sqlite3.Connection, found: list[Recovery], seen: int | None) -> None:
-    """Store recoveries, the oldest beyond those that are kept going, and how far was read."""
+    """Store recoveries, the oldest beyond those that are kept going, and how far was read.
+
+    One that is there is not stored again: who wrote it may have died before noting so.
+    """
     connection.executemany(
         "INSERT INTO recoveries (component, cause, action, started_at, ended_at)"
-        " VALUES (?, ?, ?, ?, ?)",
+        " SELECT ?1, ?2, ?3, ?4, ?5 WHERE NOT EXISTS (SELECT 1 FROM recoveries WHERE"
+        " (component, cause, started_at, ended_at) = (?1, ?2, ?4, ?5))",
         [(r.component, r.cause, r.action, r.started_at, r.ended_at) for r in found],
     )
     connection.execute(
@@ -286,7 +341,11 @@ def _text(path: Path) -> str:
 
 
 def _modified_ms(path: Path) -> int:
+    return _modified_ns(path) // 1_000_000
+
+
+def _modified_ns(path: Path) -> int:
     try:
-        return path.stat().st_mtime_ns // 1_000_000
+        return path.stat().st_mtime_ns
     except OSError:
         return 0

@@ -1,22 +1,26 @@
 """The job that judges the rules: sample all metrics, see what holds, write what changes."""
 
 import logging
+import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from prometheus_client.core import Metric
 
 from reference_impl import background, metrics_scrape, outbox, web
 
-from . import judge, store
+from . import judge, looks, store
 from .history import Samples
 from .machine import Fire, Machine, Tell
 from .rules import RULES, interval_s
 
 JOB = "alerts"
 RISE_MAX_S = 120.0
-"""A pause between two looks that is longer than this, and than four intervals, is a gap."""
+"""A pause that is longer than this, than ten intervals and than a change of workers is a gap."""
+CHANGE_S = background.LEASE_MS / 1000
+"""Until a worker that ended has a successor; also where all other times are scaled."""
 _log = logging.getLogger(__name__)
 
 
@@ -38,8 +42,10 @@ class Evaluator:
     """Judges the rules in the worker that owns them."""
 
     def __init__(self, shared: web.Services) -> None:
-        """Begin without a history."""
+        """Begin without a history; the first look takes up that of another worker."""
         self._shared = shared
+        folder = os.environ.get(background.RUNTIME_DIR)
+        self._looks = looks.Looks(Path(folder) if folder else None)
         self.scale = shared.settings.alert_scale
         self.history = judge.history(self.scale)
         self.machine = Machine(rules=RULES, scale=self.scale)
@@ -52,11 +58,29 @@ class Evaluator:
     def look(self, now_ms: int, samples: Samples) -> Sequence[Fire | Tell]:
         """Judge the rules with one more scrape; return what was written."""
         now_s, every_s = now_ms / 1000, interval_s(self.scale)
+        if self._looks.changed():
+            self._take_up()
         gap_s = now_s - self.history.now_s
-        if self.history.now_s and not 0 <= gap_s <= max(RISE_MAX_S / self.scale, 10 * every_s):
-            # Another worker judged meanwhile, or the clock jumped: nothing is known of the gap.
+        longest_s = max(RISE_MAX_S / self.scale, 10 * every_s) + CHANGE_S
+        if self.history.now_s and not 0 <= gap_s <= longest_s:
+            # Nobody judged for long, or the clock jumped: nothing is known of the gap.
             self.history, self.machine.pending = judge.history(self.scale), {}
-        self.history.add(now_s, samples)
+            self._looks.begin_anew()
+        seen = self.history.add(now_s, samples)
+        try:
+            return self._judge(now_ms)
+        finally:
+            self._looks.add(looks.line(now_s, seen, self.machine.pending), self.history.keep_s)
+
+    def _take_up(self) -> None:
+        """Go on from what another worker saw."""
+        self.history, self.machine.pending = judge.history(self.scale), {}
+        for line in self._looks.read():
+            self.history.put(line.at, [None if sums is None else dict(sums) for sums in line.seen])
+            self.machine.pending = {(name, labels): at for name, labels, at in line.pending}
+
+    def _judge(self, now_ms: int) -> Sequence[Fire | Tell]:
+        """Write what changes by what is known now."""
         holding = judge.holding(self.history, self.scale)
         connection = self._shared.readers.get()
         standing = store.standing(connection)

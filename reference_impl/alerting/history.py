@@ -8,6 +8,8 @@ from .terms import Figures, Labels, Point, Selector
 
 Samples = Mapping[str, Sequence[tuple[Mapping[str, str], float]]]
 """Exposed name -> its samples: labels and value."""
+Seen = Sequence[Figures | None]
+"""For each selector of a history its sums; None if there is no sample of its name."""
 _NOTHING: Figures = {}
 
 
@@ -24,7 +26,7 @@ class History:
     def __init__(self, selectors: Iterable[Selector], keep_s: float) -> None:
         """Keep the sums of these selectors for so many seconds."""
         self._selectors = tuple(dict.fromkeys(selectors))
-        self._keep_s = keep_s
+        self.keep_s = keep_s
         self._times: list[float] = []
         self._looks: list[_Look] = []
         self._last: dict[Selector, dict[Labels, float]] = {}
@@ -35,20 +37,32 @@ class History:
         """The moment of the last sample; 0 before the first."""
         return self._times[-1] if self._times else 0.0
 
-    def add(self, now_s: float, samples: Samples) -> None:
-        """Add a scrape; one that is not later than the last begins the history anew."""
+    def add(self, now_s: float, samples: Samples) -> Seen:
+        """Add a scrape, and return what was seen, as `put` takes it."""
+        seen = [
+            added(selector, samples) if selector.series in samples else None
+            for selector in self._selectors
+        ]
+        self.put(now_s, seen)
+        return seen
+
+    def put(self, now_s: float, seen: Seen) -> None:
+        """Add what was seen; if that is not later than the last, the history begins anew.
+
+        Raises ValueError if it was seen with other selectors.
+        """
         if self._times and now_s <= self.now_s:
             self._times, self._looks, self._last = [], [], {}
-        sums = {selector: added(selector, samples) for selector in self._selectors}
         before = self._looks[-1].risen if self._looks else {}
-        risen = {}
-        for selector, new in sums.items():
-            risen[selector] = self._risen(selector, new, before.get(selector, _NOTHING))
-            if selector.series in samples:
+        sums, risen = {}, {}
+        for selector, new in zip(self._selectors, seen, strict=True):
+            sums[selector] = _NOTHING if new is None else new
+            risen[selector] = self._risen(selector, sums[selector], before.get(selector, _NOTHING))
+            if new is not None:
                 self._last.setdefault(selector, {}).update(new)
         self._times.append(now_s)
         self._looks.append(_Look(sums, risen))
-        over = bisect.bisect_right(self._times, now_s - self._keep_s) - 1
+        over = bisect.bisect_right(self._times, now_s - self.keep_s) - 1
         if over > 0:
             del self._times[:over], self._looks[:over]
 
