@@ -90,11 +90,13 @@ class Settings:
     private_key: str = ""
     """PEM file of the certificate's key, without a passphrase."""
     rate_requests: int = 100_000
+    """So many requests of one principal in a window; the next one is answered 429."""
     rate_window_s: int = 10
-    """So many requests of one principal in a window."""
+    """Seconds of that window."""
     login_requests: int = 6_000
-    login_window_s: int = 60
     """So many logins, refreshes and codes from one address in a window."""
+    login_window_s: int = 60
+    """Seconds of that window."""
     metrics: bool = True
     """Count, and serve the counts under /metrics."""
     access_log: bool = True
@@ -121,6 +123,7 @@ class Settings:
     webhook_retry_ms: int = 500
     """The first pause after a failure at most; it doubles with each further one."""
     webhook_retry_max_ms: int = 900_000
+    """No pause is longer."""
     webhook_attempts: int = 12
     """After so many an event is given up that the receiver does not take while it takes others."""
     webhook_give_up_s: int = 86_400

@@ -67,8 +67,9 @@ class Reader:
 
 
 def environment() -> dict[str, str]:
-    """A reader's environment: nothing of the deployment is set beforehand."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("ALLUSE_")}
+    """A reader's environment: nothing of a deployment, nor of the running tests, is set."""
+    own = ("ALLUSE_", "PYTEST_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(own)}
 
 
 def reader(folder: Path) -> Reader:

@@ -13,6 +13,7 @@ from ._pages import (
     RUN,
     SHOWN,
     START,
+    Block,
     blocks,
     fences,
     not_run,
@@ -101,3 +102,19 @@ def test_text_is_compared_line_by_line(shown: str, printed: str, same: bool) -> 
 )
 def test_answers_are_compared_member_by_member(shown: Any, printed: Any, same: bool) -> None:
     assert same_json(shown, printed) is same
+
+
+def test_the_runner_notices_what_is_not_as_shown(newcomer: "Reader") -> None:
+    def block(text: str, shown: str, kind: str = "text") -> Block:
+        return Block(START, 1, "sh", text, shown_as=kind, shown=shown)
+
+    newcomer.run([block("a=1\n", ""), block("echo $a\n", "1\n"), block("echo 2\n", "2", "json")])
+    wrong = [
+        [block("echo 1\n", "")],
+        [block("echo '[1]'\n", "[1, 2]", "json")],
+        [block("true\n", ""), block("false\n", "")],
+        [block("exit 0\n", "")],
+    ]
+    for todo in wrong:
+        with pytest.raises((AssertionError, pytest.fail.Exception)):
+            newcomer.run(todo)
