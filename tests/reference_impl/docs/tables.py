@@ -136,8 +136,11 @@ def commands(_: str) -> str:
 
     def walk(name: str, found: click.Command) -> None:
         if isinstance(found, click.Group):
-            for part in sorted(found.commands):
-                walk(f"{name} {part}".strip(), found.commands[part])
+            context = click.Context(found)
+            for part in found.list_commands(context):
+                below = found.get_command(context, part)
+                assert below is not None
+                walk(f"{name} {part}".strip(), below)
         else:
             said = (found.help or "").split("\n\n")[0].replace("\n", " ")
             options = [one for one in found.params if isinstance(one, click.Option)]
