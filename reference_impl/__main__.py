@@ -7,11 +7,9 @@ from typing import Any
 
 import click
 
-from . import __version__, audit_cli, retention_cli
-from .alerting import cli as alert_rules
+from . import __version__
 from .config import DISK_FREE_MIN_BYTES, PASSWORD_LENGTH_MIN, StartRefusedError
-from .dashboards import cli as dashboards_cli
-from .operations import cli as operations_cli
+from .late_commands import LateGroup
 
 PEM = click.Path(path_type=Path)
 
@@ -22,18 +20,21 @@ class Refusal(click.ClickException):
     exit_code = 2
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LateGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="reference_impl")
 def main() -> None:
     """Run the reference account system."""
 
 
-main.add_command(alert_rules.command)
-main.add_command(audit_cli.group)
-main.add_command(dashboards_cli.command)
-main.add_command(retention_cli.group)
-for command in operations_cli.COMMANDS:
-    main.add_command(command)
+main.late = {
+    "alert-rules": "alerting.cli:command",
+    "audit": "audit_cli:group",
+    "backup": "operations.backup_cli:group",
+    "config": "operations.cli:config_group",
+    "dashboards": "dashboards.cli:command",
+    "migrate": "operations.cli:migrate",
+    "retention": "retention_cli:group",
+}
 
 
 @main.command()

@@ -36,7 +36,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -48,6 +48,9 @@ from reference_impl.turns import TURNS
 from . import wire
 from .breakers import Breakers, Permit, Refused, State
 from .registry import Point, Registry
+
+if TYPE_CHECKING:
+    from .pool import Pool
 
 IN_FLIGHT_MAX = 8
 """Calls at a time to one system, of one worker."""
@@ -186,7 +189,7 @@ class _Line:
     """One system as this worker reaches it."""
 
     point: Point
-    pool: wire.Pool
+    pool: "Pool"
     slots: threading.BoundedSemaphore
 
 
@@ -210,7 +213,9 @@ class Outbound:
         for point in self.registry:
             if point.configured:
                 slots = threading.BoundedSemaphore(IN_FLIGHT_MAX)
-                pool = wire.Pool(point.url)
+                from .pool import Pool  # not before: its library takes long to load
+
+                pool = Pool(point.url)
                 self._lines[point.name] = _Line(point=point, pool=pool, slots=slots)
                 metrics.begin_outside(self.counted, point.name)
 

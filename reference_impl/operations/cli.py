@@ -68,6 +68,3 @@ def migrate(database: Path, to: int | None) -> None:
         refuse(error)
     kept = f"; as it was: {copy}" if copy else ""
     click.echo(f"{steps} steps up{kept}", err=True)
-
-
-COMMANDS = (config_group, migrate, backup_cli.group)
