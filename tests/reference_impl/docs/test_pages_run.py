@@ -1,5 +1,7 @@
 """Every command and example of the pages runs, and prints what the page shows below it."""
 
+import re
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +44,20 @@ def test_the_blocks_of_a_page_do_what_it_says(page: Path, request: pytest.Fixtur
     if own:
         reader.run([block for block in blocks(START) if not block.last])
     reader.run(blocks(page))
+
+
+def test_the_walk_through_says_how_to_make_one_script_of_it() -> None:
+    page = DOCS / "walkthrough.md"
+    found = re.search(r"^    (sed .*) >walkthrough\.sh$", page.read_text("utf-8"), re.MULTILINE)
+    assert found
+    made = subprocess.run(
+        ["bash", "-c", found[1]],  # noqa: S607 - the reader's own bash
+        cwd=DOCS,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert made.stdout == "".join(block.text for block in blocks(page))
 
 
 def test_few_blocks_are_not_run_and_each_says_why() -> None:
