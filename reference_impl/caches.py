@@ -4,7 +4,7 @@ Nothing here can be out of date: each value follows from its key alone. What can
 roles, grants, accounts, balances) is read from the database by every request, of every worker.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 
 from . import clock, principals, tokens
 
@@ -15,12 +15,9 @@ CACHES = {
 }
 
 
-def cache_statistics() -> Mapping[str, int]:
-    """Return `<cache>_hits`, `_misses` and `_entries` of this worker, since it started."""
-    found = {}
+def lookups() -> Iterator[tuple[tuple[str, str], int]]:
+    """Yield ((cache, hit or miss), how many there were in this worker since it started)."""
     for name, cached in CACHES.items():
         known = cached.cache_info()
-        found[f"{name}_hits"] = known.hits
-        found[f"{name}_misses"] = known.misses
-        found[f"{name}_entries"] = known.currsize
-    return found
+        yield (name, "hit"), known.hits
+        yield (name, "miss"), known.misses

@@ -83,6 +83,11 @@ READS = Family(
     kind="histogram",
     edges=LATENCY_S,
 )
+CACHE_LOOKUPS = Family(
+    name="cache_lookups_total",
+    help="Values looked for in the memory of the workers, by cache and whether they were there.",
+    labels=("cache", "outcome"),
+)
 CPU = Family(name="process_cpu_seconds_total", help="Processor time of the workers.")
 MEMORY = Family(
     name="process_resident_memory_bytes", help="Resident memory of the workers.", kind="gauge"
@@ -145,6 +150,7 @@ DELIVERIES = Family(
 COUNTED = (
     *(REQUESTS, ACTIVE, PROBLEMS, THREADS, QUEUE, QUEUE_MAX, LOGGED, LOG_DROPPED),
     *(COMMITS, GROUPS, FAILURES, READS),
+    CACHE_LOOKUPS,
     *(CPU, MEMORY, FILES, FILES_MAX, WORKERS, WORKER_STARTS),
     *(JOB_RUNS, JOB_FAILURES),
     *(CALLS, CALLS_ACTIVE, RETRIES, REJECTED, BREAKER_CHANGES, RESULTS),

@@ -22,7 +22,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from . import access, config, events, metrics, outbox, serving, web
+from . import access, caches, config, events, metrics, outbox, serving, web
 from .delivery import figures as delivery
 from .integration import breakers
 from .metrics import Family
@@ -119,10 +119,28 @@ _AT_ZERO = (
 """Series that are there before the first of their kind has happened."""
 
 
-def sample(shared: web.Services, cpu_before_s: float) -> None:
+class Before:
+    """What the workers before this one, in whose place it goes on, had counted."""
+
+    def __init__(self, counted: metrics.Metrics) -> None:
+        """Read it, before the first sample."""
+        self.cpu_s = _stands(counted, metrics.CPU, ())
+        self.lookups = {
+            labels: _stands(counted, metrics.CACHE_LOOKUPS, labels)
+            for labels, _ in caches.lookups()
+        }
+
+
+def _stands(counted: metrics.Metrics, family: metrics.Family, labels: tuple[str, ...]) -> float:
+    return counted.store.get(counted.store.place(family.name, labels))
+
+
+def sample(shared: web.Services, before: Before) -> None:
     """Note what this process uses."""
     counted = shared.metrics
-    counted.put(metrics.CPU, cpu_before_s + time.process_time())
+    counted.put(metrics.CPU, before.cpu_s + time.process_time())
+    for labels, count in caches.lookups():
+        counted.put(metrics.CACHE_LOOKUPS, before.lookups[labels] + count, labels)
     counted.put(metrics.QUEUE, shared.writer.queue_length())
     counted.put(metrics.QUEUE_MAX, shared.settings.queue_size)
     counted.put(metrics.THREADS, shared.settings.threads)
@@ -138,11 +156,11 @@ def sample(shared: web.Services, cpu_before_s: float) -> None:
 def start(shared: web.Services) -> Callable[[], None]:
     """Sample this worker every second if a server runs it; return a sample of now."""
     counted = shared.metrics
-    before_s = counted.store.get(counted.store.place(metrics.CPU.name, ()))
+    before = Before(counted)
     counted.count(metrics.WORKER_STARTS)
 
     def now() -> None:
-        sample(shared, before_s)
+        sample(shared, before)
 
     def forever() -> None:
         while True:

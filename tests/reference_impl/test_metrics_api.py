@@ -91,6 +91,18 @@ def fresh(client: Any) -> Any:
     return type(client)(client.port, token=client.token, user_id=client.user_id)
 
 
+def test_the_hits_of_the_caches_are_counted_over_all_workers(root: Any) -> None:
+    name, labels = "cache_lookups_total", {"cache": "verified_tokens", "outcome": "hit"}
+    before = total(scrape(fresh(root)), name, **labels)
+    for _ in range(50):  # more than the scrapes below look up themselves
+        assert fresh(root).get("/v1/accounts").status == 200
+    for _ in range(30):  # a worker samples itself once a second
+        if total(scrape(fresh(root)), name, **labels) >= before + 45:
+            return
+        time.sleep(0.1)
+    raise AssertionError("the hits of the workers are not among the metrics")
+
+
 def test_every_declared_metric_is_there_in_both_forms(root: Any) -> None:
     declared = root.get("/.well-known/alluse").body["observability"]["metrics"]
     assert root.get("/v1/accounts/none").status == 404  # a problem, so that one is counted
