@@ -54,6 +54,7 @@ def docs(session: nox.Session) -> None:
     """Write the generated pages again; the tests compare them with what is committed."""
     _install(session)
     session.run("python", "docs/generate.py", *session.posargs)
+    session.run("python", "-m", "tests.reference_impl.docs.tables")
 
 
 @nox.session
