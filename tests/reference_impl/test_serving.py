@@ -105,7 +105,7 @@ def test_a_signal_stops_it_and_leaves_nobody_behind(
 ) -> None:
     running = run_server(database)
     family = processes_of(running.process.pid)
-    assert running.stop(number, timeout_s=6) == 0
+    assert running.stop(number, timeout_s=30) == 0
     assert gone(family)
     assert live(running.port) is None
 
@@ -115,7 +115,7 @@ def test_start_and_stop_50_times(database: Path, run_server: Callable[..., Any])
     for _ in range(50):
         running = run_server(database)
         family = processes_of(running.process.pid)
-        assert running.stop(timeout_s=6) == 0
+        assert running.stop(timeout_s=30) == 0
         assert gone(family)
 
 
