@@ -43,6 +43,7 @@ from . import (
     recoveries,
     reports,
     reports_builder,
+    runtime_dir,
     sealed,
     serving,
     sessions,
@@ -82,7 +83,6 @@ PARTS = (
     users,
 )
 """Modules with a blueprint; analytics and growth bring their own."""
-RUNTIME_DIR = "ALLUSE_RUNTIME_DIR"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _SECURITY_HEADERS = {
     "Cache-Control": "no-store",
@@ -168,9 +168,7 @@ def build_services(settings: config.Settings, clock: Clock) -> web.Services:
     connection = readers.get()
     keys = sealed.read_keys(settings.database)
     pepper = sealed.peppered(keys, b"payload")
-    runtime = os.environ.get(RUNTIME_DIR)
-    folder = Path(runtime) if runtime else None
-    counted = metrics.Metrics(folder) if settings.metrics else metrics.Nothing()
+    counted = metrics.Metrics(runtime_dir.current()) if settings.metrics else metrics.Nothing()
     instance = ids.new_id("ins", clock.now_ms())[4:]
     writing = writer.Writer(
         settings.database,
@@ -219,11 +217,11 @@ def build_services(settings: config.Settings, clock: Clock) -> web.Services:
 
 def register_instance(instance: str) -> None:
     """Leave a note for the parent process that this worker is complete."""
-    folder = os.environ.get(RUNTIME_DIR)
-    if folder:
+    folder = runtime_dir.current()
+    if folder is not None:
         gc.collect()
         gc.freeze()  # what was loaded stays: looking through it again would stop every request
-        Path(folder, f"worker-{os.getpid()}").write_text(instance, "ascii")
+        (folder / f"worker-{os.getpid()}").write_text(instance, "ascii")
 
 
 def begin_request() -> None:

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import metrics, web
+from . import metrics, runtime_dir, web
 from .problems import Problem
 
 LEASE_MS = 6_000
@@ -32,7 +32,6 @@ TEND_S = 1.0
 STOP_S = 1.0
 """How long a worker that stops waits for its steps."""
 BACKOFF_MAX_S = 30.0
-RUNTIME_DIR = "ALLUSE_RUNTIME_DIR"
 
 Step = Callable[[], bool | None]
 TakenOver = Callable[[str, str, int], None]
@@ -126,7 +125,7 @@ class Background:
 
     def start_in_server(self) -> None:
         """Start if a server runs this worker; a test without one calls `tend` and `turn`."""
-        if RUNTIME_DIR in os.environ:
+        if runtime_dir.current() is not None:
             self.start()
 
     def stop(self) -> None:
@@ -141,9 +140,9 @@ class Background:
             thread.join(STOP_S / (len(threads) + 1))
         with contextlib.suppress(Problem, sqlite3.Error):
             self.give_back()
-        if RUNTIME_DIR in os.environ:
+        if (note := _alive()) is not None:
             with contextlib.suppress(OSError):
-                self._alive().unlink(missing_ok=True)
+                note.unlink(missing_ok=True)
 
     def owns(self, name: str) -> bool:
         """Tell whether this worker may run a job now."""
@@ -230,8 +229,8 @@ class Background:
     def _keep(self) -> None:
         while not self._ended.is_set():
             try:
-                if RUNTIME_DIR in os.environ:
-                    self._sign_of_life()
+                if (note := _alive()) is not None:
+                    note.write_text(self._shared.instance, "ascii")
                 self.tend()
                 for job in self._jobs.values():
                     if job.until_ms and (job.thread is None or not job.thread.is_alive()):
@@ -245,18 +244,17 @@ class Background:
                 _log.exception("the leases could not be tended")
             self._ended.wait(TEND_S)
 
-    def _sign_of_life(self) -> None:
-        """Touch this worker's note: when it has died, the note tells until when it lived."""
-        self._alive().write_text(self._shared.instance, "ascii")
-
-    def _alive(self) -> Path:
-        return Path(os.environ[RUNTIME_DIR], f"alive-{os.getpid()}")
-
     def _loop(self, job: Job) -> None:
         while not self._ended.is_set():
             job.wake.clear()
             self.turn(job.name)
             job.wake.wait(pause_s(job.every_s, job.failures))
+
+
+def _alive() -> Path | None:
+    """Return this worker's note: when it has died, its age tells until when it lived."""
+    folder = runtime_dir.current()
+    return None if folder is None else folder / f"alive-{os.getpid()}"
 
 
 def pause_s(every_s: float, failures: int) -> float:

@@ -22,7 +22,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from . import access, caches, config, events, metrics, outbox, serving, web
+from . import access, caches, config, events, metrics, outbox, runtime_dir, serving, web
 from .delivery import figures as delivery
 from .integration import breakers
 from .metrics import Family
@@ -167,7 +167,7 @@ def start(shared: web.Services) -> Callable[[], None]:
             now()
             time.sleep(SAMPLE_S)
 
-    if serving.RUNTIME_DIR in os.environ:
+    if runtime_dir.current() is not None:
         threading.Thread(target=forever, name="sampler", daemon=True).start()
     return now
 
@@ -264,7 +264,7 @@ def simple(family: Family, rows: Iterable[tuple[tuple[str, ...], float]]) -> Met
 def machine(shared: web.Services) -> Iterator[tuple[str, tuple[str, ...], float]]:
     """Yield what the machine and the files say."""
     path = shared.settings.database
-    runtime = Path(os.environ.get(serving.RUNTIME_DIR, ""))
+    runtime = runtime_dir.current() or Path()
     disk = shutil.disk_usage(path.parent)
     yield "process_start_time_seconds", (), started_s(runtime)
     yield "disk_free_bytes", (), disk.free

@@ -22,7 +22,7 @@ from typing import Any
 import flask
 import msgspec
 
-from . import access, background, clock, health, listing, metrics, web
+from . import access, background, clock, health, listing, metrics, runtime_dir, web
 
 blueprint = flask.Blueprint("recoveries", __name__)
 
@@ -61,8 +61,7 @@ class Watch:
     def __init__(self, shared: web.Services) -> None:
         """Know of no fault."""
         self._shared = shared
-        folder = os.environ.get(background.RUNTIME_DIR)
-        self._folder = Path(folder) if folder else None
+        self._folder = runtime_dir.current()
         self._note = self._folder and self._folder / "failing"
         self._left, self._left_ns = msgspec.json.encode(Known()), 0
         """What the note holds, and when it was left."""

@@ -26,13 +26,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from . import database, logs, sealed, writer
+from . import database, logs, runtime_dir, sealed, writer
 from .config import Settings, StartRefusedError, from_environment
 from .integration import registry
 from .operations import ports, stopping
 
 DEFAULT_FACTORY = "reference_impl.app:create_app"
-RUNTIME_DIR = "ALLUSE_RUNTIME_DIR"
 DISK_LOST = "disk-lost"
 """Note in the runtime directory: a worker ended because a sync failed."""
 LEAVE_S = 0.2
@@ -211,7 +210,7 @@ def start(settings: Settings, factory: str, runtime: Path) -> Group:
 def _run_group(settings: Settings, factory: str, runtime: Path, lifeline: int) -> None:
     """Run granian in this (forked) process until it is told to stop."""
     os.environ.update(settings.environment())
-    os.environ.update({FACTORY: factory, RUNTIME_DIR: str(runtime)})
+    os.environ.update({FACTORY: factory, runtime_dir.VARIABLE: str(runtime)})
     bound_allocator()
     from granian import Granian
     from granian.constants import Interfaces, SSLProtocols
@@ -282,10 +281,10 @@ def leave() -> None:
 
     Requests that are being answered get a moment. Without a server around it, do nothing.
     """
-    folder = os.environ.get(RUNTIME_DIR)
-    if not folder:
+    folder = runtime_dir.current()
+    if folder is None:
         return
-    Path(folder, DISK_LOST).touch()
+    (folder / DISK_LOST).touch()
     _log.error("a sync of the database failed: this worker ends")
     time.sleep(LEAVE_S)
     os._exit(1)
@@ -296,7 +295,7 @@ def check_after_loss(database_file: Path) -> None:
 
     Raises StartRefusedError if the file is damaged: the worker does not come up.
     """
-    note = Path(os.environ.get(RUNTIME_DIR, ""), DISK_LOST)
+    note = (runtime_dir.current() or Path()) / DISK_LOST
     if note.is_file():
         while not writer.make_durable(database_file):
             time.sleep(LEAVE_S)

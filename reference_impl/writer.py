@@ -141,6 +141,7 @@ class Writer:
 
     def _queued(self, job: Job[T], wait_s: float) -> bool:
         """Leave the job to the writer's thread; False if the queue is full or the wait too long."""
+        job.queued = True
         try:
             self._queue.put_nowait(job)  # type: ignore[arg-type]  # the queue forgets T
         except queue.Full:
@@ -159,7 +160,6 @@ class Writer:
 
     def _run(self) -> None:
         while (job := self._queue.get()) is not None:
-            job.queued = True
             self._pen.acquire()
             self._commit([job])
         self._queue.task_done()
@@ -176,7 +176,6 @@ class Writer:
                 self._queue.put_nowait(None)
                 self._queue.task_done()
                 break
-            job.queued = True
             jobs.append(job)
         return jobs
 

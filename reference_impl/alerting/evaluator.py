@@ -1,15 +1,13 @@
 """The job that judges the rules: sample all metrics, see what holds, write what changes."""
 
 import logging
-import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from prometheus_client.core import Metric
 
-from reference_impl import background, metrics_scrape, outbox, web
+from reference_impl import background, metrics_scrape, outbox, runtime_dir, web
 
 from . import judge, looks, store
 from .history import Samples
@@ -44,8 +42,7 @@ class Evaluator:
     def __init__(self, shared: web.Services) -> None:
         """Begin without a history; the first look takes up that of another worker."""
         self._shared = shared
-        folder = os.environ.get(background.RUNTIME_DIR)
-        self._looks = looks.Looks(Path(folder) if folder else None)
+        self._looks = looks.Looks(runtime_dir.current())
         self.scale = shared.settings.alert_scale
         self.history = judge.history(self.scale)
         self.machine = Machine(rules=RULES, scale=self.scale)

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 from prometheus_client.core import Metric
 
-from reference_impl import background, metrics_scrape, serving, web
+from reference_impl import background, metrics_scrape, runtime_dir, web
 
 from .expressions import Sample
 from .pages import SUMS
@@ -111,8 +111,8 @@ def window(kept: Sequence[Sample], now: Sample) -> list[Sample]:
 
 def history() -> History | None:
     """Return the history of the server that this process works for; None without a server."""
-    folder = os.environ.get(serving.RUNTIME_DIR)
-    return History(Path(folder)) if folder else None
+    folder = runtime_dir.current()
+    return None if folder is None else History(folder)
 
 
 def keep(jobs: background.Background, shared: web.Services) -> None:

@@ -1,12 +1,10 @@
 """Stopping in good order: readiness says no first, and what is being answered is answered."""
 
-import os
 import time
 from pathlib import Path
 
-from reference_impl import metrics, metrics_store
+from reference_impl import metrics, metrics_store, runtime_dir
 
-RUNTIME_DIR = "ALLUSE_RUNTIME_DIR"
 DRAINING = "draining"
 """Note in the runtime directory: the server is about to stop."""
 
@@ -19,8 +17,8 @@ def drain(runtime: Path, seconds: float) -> None:
 
 def draining() -> bool:
     """Tell, in a worker, whether its server is about to stop."""
-    folder = os.environ.get(RUNTIME_DIR)
-    return folder is not None and Path(folder, DRAINING).exists()
+    folder = runtime_dir.current()
+    return folder is not None and (folder / DRAINING).exists()
 
 
 def busy(runtime: Path) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reference_impl import background, health, metrics, recoveries
+from reference_impl import background, health, metrics, recoveries, runtime_dir
 from tests.reference_impl._desk import Desk, opened
 
 
@@ -16,7 +16,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A server's runtime directory."""
     found = tmp_path / "runtime"
     found.mkdir()
-    monkeypatch.setenv(background.RUNTIME_DIR, str(found))
+    monkeypatch.setenv(runtime_dir.VARIABLE, str(found))
     return found
 
 

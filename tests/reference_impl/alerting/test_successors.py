@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reference_impl import background, health, metrics, recoveries
+from reference_impl import background, health, metrics, recoveries, runtime_dir
 from reference_impl.alerting import evaluator, judge
 from reference_impl.alerting.looks import Looks, line
 from reference_impl.alerting.machine import Fire
@@ -20,7 +20,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     folder = tmp_path / "runtime"
     folder.mkdir()
     with opened(tmp_path, alert_scale=60.0) as found:
-        monkeypatch.setenv(background.RUNTIME_DIR, str(folder))
+        monkeypatch.setenv(runtime_dir.VARIABLE, str(folder))
         yield found
 
 
