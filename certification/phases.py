@@ -115,7 +115,7 @@ def _command(specs: Sequence[CheckSpec]) -> list[str]:
 def _environment(more: Mapping[str, str]) -> dict[str, str]:
     """Return our environment without what would change how pytest runs the checks."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    return {**kept, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONDONTWRITEBYTECODE": "1", **more}
+    return {**kept, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **more}
 
 
 @contextmanager
