@@ -1,6 +1,7 @@
 """Command line: `python -m reference_impl init|serve`."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -84,23 +85,30 @@ def secret(reference: str) -> str:
     return value
 
 
+def whole_numbers(text: str, count: int) -> tuple[int, ...] | None:
+    """Return the numbers of `N/N/...`, from 0 to ten digits each; None if it is anything else."""
+    parts = text.split("/")
+    if len(parts) != count or any(re.fullmatch("[0-9]{1,10}", part) is None for part in parts):
+        return None
+    return tuple(map(int, parts))
+
+
 def rate(option: str, text: str) -> tuple[int, int]:
     """Return requests and seconds of `REQUESTS/SECONDS`."""
-    requests, _, seconds = text.partition("/")
-    whole = requests.isascii() and requests.isdigit() and seconds.isascii() and seconds.isdigit()
-    if not whole or not 1 <= int(requests) <= 1_000_000_000 or not 1 <= int(seconds) <= 86_400:
-        raise Refusal(
-            f"{option} {text}: give REQUESTS/SECONDS, two whole numbers from 1, such as 300/60"
-        )
-    return int(requests), int(seconds)
+    match whole_numbers(text, 2):
+        case (requests, seconds) if 1 <= requests <= 1_000_000_000 and 1 <= seconds <= 86_400:
+            return requests, seconds
+    raise Refusal(
+        f"{option} {text}: give REQUESTS/SECONDS, two whole numbers from 1, such as 300/60"
+    )
 
 
 def webhook_times(text: str) -> tuple[int, int, int]:
     """Return the three times of `TIMEOUT/FIRST/MOST`, in milliseconds."""
-    parts = text.split("/")
-    if len(parts) == 3 and all(p.isascii() and p.isdigit() and 1 <= len(p) <= 8 for p in parts):
-        timeout, first, most = map(int, parts)
-        if timeout >= 1 and 1 <= first <= most:
+    match whole_numbers(text, 3):
+        case (timeout, first, most) if (
+            1 <= timeout < 100_000_000 and 1 <= first <= most < 100_000_000
+        ):
             return timeout, first, most
     raise Refusal(
         f"--webhook-timing {text}: give TIMEOUT/FIRST/MOST, three whole numbers of milliseconds"
@@ -110,15 +118,15 @@ def webhook_times(text: str) -> tuple[int, int, int]:
 
 def call_times(text: str) -> tuple[int, int, int]:
     """Return the three numbers of TIMEOUT/WINDOW/OPEN."""
-    parts = text.split("/")
-    whole = len(parts) == 3 and all(part.isascii() and part.isdigit() for part in parts)
-    numbers = [int(part) for part in parts] if whole and len(text) <= 20 else [0, 0, 0]
-    if not (10 <= numbers[0] <= 60_000 and all(1 <= number <= 3_600 for number in numbers[1:])):
-        raise Refusal(
-            f"--call-timing {text}: give TIMEOUT/WINDOW/OPEN, 10 to 60000 milliseconds and twice"
-            " 1 to 3600 seconds, such as 2000/30/10"
-        )
-    return numbers[0], numbers[1], numbers[2]
+    match whole_numbers(text, 3):
+        case (timeout, window, pause) if (
+            10 <= timeout <= 60_000 and 1 <= window <= 3_600 and 1 <= pause <= 3_600
+        ):
+            return timeout, window, pause
+    raise Refusal(
+        f"--call-timing {text}: give TIMEOUT/WINDOW/OPEN, 10 to 60000 milliseconds and twice"
+        " 1 to 3600 seconds, such as 2000/30/10"
+    )
 
 
 def classes(text: str) -> str:

@@ -15,12 +15,12 @@ _ROWS = """
 SELECT * FROM (
   SELECT p.seq, p.bucket, p.instrument, p.quantity, p.cost, a.currency
   FROM positions p JOIN accounts a ON a.id = p.account_id
-  WHERE p.account_id = :account AND p.quantity > 0
+  WHERE p.account_id = ? AND p.quantity > 0
   UNION ALL
   SELECT -b.id, b.kind, NULL, 0, b.balance - coalesce((
     SELECT sum(cost) FROM positions WHERE account_id = b.account_id AND bucket = b.kind), 0),
     b.currency
-  FROM buckets b WHERE b.account_id = :account AND b.kind LIKE 'position:%'
+  FROM buckets b WHERE b.account_id = ? AND b.kind LIKE 'position:%'
 ) WHERE cost > 0"""
 
 
@@ -29,15 +29,12 @@ def list_positions(account_id: str) -> flask.Response:
     """Return a page of positions."""
     caller = web.caller(Rank.CUSTOMER, auditor=True)
     asked = listing.page(f"listPositions {account_id}", caller.user_id, ("seq",), {})
-    order = "DESC" if asked.descending else "ASC"
+    after, values, order = listing.keyset(asked, ("seq",))
     with web.snapshot() as tx:
         accounts.need_row(tx, caller, account_id)
-        values = {"account": account_id, "after": asked.after[0] if asked.after else None}
-        sign = "<" if asked.descending else ">"
         rows = tx.connection.execute(
-            f"{_ROWS} AND (:after IS NULL OR seq {sign} :after)"
-            f" ORDER BY seq {order} LIMIT {asked.limit + 1}",
-            values,
+            f"{_ROWS} AND {after} ORDER BY {order} LIMIT {asked.limit + 1}",
+            [account_id, account_id, *values],
         ).fetchall()
     return web.respond_json(listing.answer(asked, rows, lambda row: [row["seq"]], shown))
 
