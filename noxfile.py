@@ -72,6 +72,15 @@ def clean(session: nox.Session) -> None:
 
 
 @nox.session
+def endurance(session: nox.Session) -> None:
+    """Kill the reference 200 times under load, and start and stop it 50 times."""
+    _install(session)
+    often = {"REFERENCE_KILLS": "200", "REFERENCE_STARTS": "50"}
+    files = ("test_faults_kill.py", "test_serving.py")
+    session.run("pytest", *(f"tests/reference_impl/{file}" for file in files), env=often)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure the figures that the documents quote."""
     _install(session)

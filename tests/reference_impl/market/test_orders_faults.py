@@ -234,7 +234,7 @@ def test_kills_at_any_instant_lose_no_order_and_book_nothing_twice(
     server = started(init_database(tmp_path / "book.db"))
     admin, customer = people(server)
     world.market.act("fills", mode="manual")
-    account = customer.funded(100_000_000)
+    account = customer.funded(10_000_000_000)
     drawn = random.Random(7)  # noqa: S311 - when to kill
     mark, placed = world.market.mark(), []
     body = {
@@ -269,7 +269,7 @@ def test_kills_at_any_instant_lose_no_order_and_book_nothing_twice(
     (quantity, cost) = desk.positions(account)["SPY"]
     balances = desk.customer.balances(account)
     assert quantity == held >= 7 * len(placed)
-    assert (balances["holds"], balances["ledger"]) == (0, 100_000_000 - cost)
+    assert (balances["holds"], balances["ledger"]) == (0, 10_000_000_000 - cost)
     assert server.stop() == 0
 
 
