@@ -217,6 +217,12 @@ def retire(database: Path) -> None:
     help="A line a request at level info, of 5xx at level error.",
 )
 @click.option(
+    "--otlp-endpoint",
+    default="",
+    metavar="URL",
+    help="OpenTelemetry collector that takes OTLP over HTTP, such as http://127.0.0.1:4318.",
+)
+@click.option(
     "--disk-free-min",
     default=DISK_FREE_MIN_BYTES,
     show_default=True,

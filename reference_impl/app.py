@@ -47,6 +47,7 @@ from . import (
     sealed,
     serving,
     sessions,
+    spans,
     tracing,
     transactions,
     users,
@@ -159,7 +160,7 @@ def observe(app: flask.Flask, shared: web.Services) -> None:
         app.extensions["alluse.sample"] = metrics_scrape.start(shared)
         app.register_blueprint(metrics_scrape.blueprint)
         dashboards.install(app, shared)
-    metrics_requests.install(app, counted, log)
+    metrics_requests.install(app, counted, log, shared.spans)
 
 
 def build_services(settings: config.Settings, clock: Clock) -> web.Services:
@@ -170,6 +171,7 @@ def build_services(settings: config.Settings, clock: Clock) -> web.Services:
     pepper = sealed.peppered(keys, b"payload")
     counted = metrics.Metrics(runtime_dir.current()) if settings.metrics else metrics.Nothing()
     instance = ids.new_id("ins", clock.now_ms())[4:]
+    traced = spans.start(settings, instance, counted)
     writing = writer.Writer(
         settings.database,
         queue_size=settings.queue_size,
@@ -211,7 +213,9 @@ def build_services(settings: config.Settings, clock: Clock) -> web.Services:
             instance=instance,
             counted=counted,
             waiting_max=settings.threads // 2,
+            spans=traced,
         ),
+        spans=traced,
     )
 
 

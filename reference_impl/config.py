@@ -101,6 +101,9 @@ class Settings:
     """Count, and serve the counts under /metrics."""
     access_log: bool = True
     """One line a request at level info, or error where the answer is 5xx."""
+    otlp_endpoint: str = ""
+    """Base URL of an OpenTelemetry collector that takes OTLP over HTTP; empty: no spans are
+    exported."""
     call_timeout_ms: int = 2_000
     """A call to an outside system, from its first byte to the answer's last one."""
     call_retries: int = 2

@@ -141,6 +141,12 @@ BREAKER_CHANGES = Family(
     labels=("system", "state"),
 )
 
+SPANS = Family(
+    name="trace_spans_total",
+    help="Spans of traces that were exported, failed (the collector did not take them) or dropped"
+    " (too many waited).",
+    labels=("outcome",),
+)
 DELIVERIES = Family(
     name="delivery_events_total",
     help="Events to webhooks and notification, reports to reporting: taken, failed (attempts),"
@@ -155,6 +161,7 @@ COUNTED = (
     *(JOB_RUNS, JOB_FAILURES),
     *(CALLS, CALLS_ACTIVE, RETRIES, REJECTED, BREAKER_CHANGES, RESULTS),
     DELIVERIES,
+    SPANS,
 )
 """Families that workers count; what is read at a scrape is in metrics_scrape."""
 FAILURE_REASONS = ("busy", "full", "lost_disk", "other")
@@ -235,6 +242,12 @@ def begin_outside(counted: Metrics, system: str) -> None:
         counted.count(REJECTED, (system, reason), 0)
     for state in ("closed", "open", "half_open"):
         counted.count(BREAKER_CHANGES, (system, state), 0)
+
+
+def begin_spans(counted: Metrics) -> None:
+    """Let the series of exported spans be there before the first one."""
+    for outcome in ("exported", "failed", "dropped"):
+        counted.count(SPANS, (outcome,), 0)
 
 
 class CountLines(logging.Handler):

@@ -1,4 +1,4 @@
-"""What every request leaves behind: a measurement, and a line of the access log."""
+"""What every request leaves behind: a measurement, a line of the access log, and a span."""
 
 import re
 import time
@@ -11,6 +11,7 @@ import msgspec
 from . import metrics, problems
 from .access_log import AccessLog, Entry
 from .metrics import Metrics
+from .spans import Kind, Span, Spans
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -36,11 +37,11 @@ def template(rule: str) -> str:
     return rule
 
 
-def install(app: flask.Flask, counted: Metrics, log: AccessLog | None) -> None:
-    """Watch all requests of an application; an access log of None writes no lines."""
+def install(app: flask.Flask, counted: Metrics, log: AccessLog | None, spans: Spans | None) -> None:
+    """Watch all requests of an application; None for what is not wanted of lines and spans."""
     routes = {rule.rule: template(rule.rule) for rule in app.url_map.iter_rules()}
     inner: Application = app.wsgi_app
-    app.wsgi_app = watched(inner, counted, log, routes)  # type: ignore[assignment,method-assign]  # as Flask says
+    app.wsgi_app = watched(inner, counted, (log, spans), routes)  # type: ignore[assignment,method-assign]  # as Flask says
 
 
 def count_problem(counted: Metrics, response: flask.Response) -> None:
@@ -56,9 +57,13 @@ def count_problem(counted: Metrics, response: flask.Response) -> None:
 
 
 def watched(
-    application: Application, counted: Metrics, log: AccessLog | None, routes: Mapping[str, str]
+    application: Application,
+    counted: Metrics,
+    told: tuple[AccessLog | None, Spans | None],
+    routes: Mapping[str, str],
 ) -> Application:
     """Return the application with each request counted once, however it ends."""
+    log, spans = told
 
     def run(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         began = time.perf_counter()
@@ -83,6 +88,8 @@ def watched(
             counted.observe(metrics.REQUESTS, took, (method, route, status))
             if log is not None and (log.everything or status[0] == "5"):
                 log.put(entry((method, route, status), took, held))
+            if spans is not None and held is not None:
+                spans.put(served((method, route, status), took, environ))
 
     return run
 
@@ -99,4 +106,33 @@ def entry(labels: tuple[str, str, str], seconds: float, held: Any) -> Entry:
         "" if trace is None else trace.trace_id,
         "" if trace is None else trace.span_id,
         known.get("actor", ""),
+    )
+
+
+def served(labels: tuple[str, str, str], seconds: float, environ: Mapping[str, Any]) -> Span:
+    """Return the span of a request that has just ended, by the conventions for HTTP servers.
+
+    The path is left out: it holds ids, and whatever a client makes up.
+    """
+    method, route, status = labels
+    attributes: dict[str, str | int] = {
+        "http.request.method": "_OTHER" if method == UNKNOWN else method,
+        "http.response.status_code": int(status),
+        "url.scheme": environ["wsgi.url_scheme"],
+    }
+    name = "HTTP" if method == UNKNOWN else method
+    if route != UNKNOWN:
+        attributes["http.route"] = route
+        name = f"{name} {route}"
+    failed = status[0] == "5"
+    if failed:
+        attributes["error.type"] = status
+    ended_ns = time.time_ns()
+    return Span(
+        trace=environ[HELD].trace,
+        kind=Kind.SERVER,
+        name=name,
+        times=(ended_ns - int(seconds * 1e9), ended_ns),
+        attributes=attributes,
+        failed=failed,
     )

@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from . import database, logs, runtime_dir, sealed, writer
+from . import database, logs, runtime_dir, sealed, spans, writer
 from .config import Settings, StartRefusedError, from_environment
 from .integration import registry
 from .operations import ports, stopping
@@ -80,6 +80,7 @@ def serve(
     database.check(settings.database)
     sealed.read_keys(settings.database)
     check_certificate(settings)
+    spans.check(settings)
     registry.load(os.environ, registry.timing(settings))
     settings = replace(settings, port=settings.port or ports.free_port(settings.host))
     ports.check_port(settings.host, settings.port)

@@ -16,11 +16,17 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     trace_id: str
     span_id: str
     sampled: bool
+    parent_id: str = ""
+    """The span that this one is part of; empty: the trace begins here."""
 
     @property
     def parent(self) -> str:
         """The header that continues the trace below this span."""
         return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
+
+    def again(self) -> "Trace":
+        """Return another span beside this one: the next attempt of the same work."""
+        return msgspec.structs.replace(self, span_id=os.urandom(8).hex())
 
 
 def accept(header: str | None) -> Trace:
@@ -34,7 +40,7 @@ def accept(header: str | None) -> Trace:
         found = _FORM.fullmatch(header)
         if found is not None and _is_valid(found):
             sampled = bool(int(found[4], 16) & _SAMPLED)
-            return Trace(trace_id=found[2], span_id=fresh[:16], sampled=sampled)
+            return Trace(trace_id=found[2], span_id=fresh[:16], sampled=sampled, parent_id=found[3])
     return Trace(trace_id=fresh[16:], span_id=fresh[:16], sampled=True)
 
 

@@ -36,6 +36,7 @@ from .operations.gate import Gate
 from .passwords import Passwords
 from .problems import Problem
 from .sealed import Sealer
+from .spans import Spans
 
 T = TypeVar("T")
 
@@ -61,6 +62,8 @@ class Services:
     metrics: metrics.Metrics
     gate: Gate
     outbound: Outbound
+    spans: Spans | None = None
+    """None: nobody wants them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from reference_impl import metrics, outbox, web
+from reference_impl import metrics, outbox, spans, tracing, web
 from reference_impl.problems import Problem
 
 from . import signing, store
@@ -211,10 +211,30 @@ class Webhook:
             "Content-Type": "application/cloudevents+json",
             **signing.headers(self._secrets[1], document["id"], sent_s, body),
         }
-        if event.row["traceparent"]:
-            headers["traceparent"] = event.row["traceparent"]
+        trace = tracing.accept(event.row["traceparent"]) if event.row["traceparent"] else None
+        if trace is not None:
+            headers["traceparent"] = trace.parent
+        began_ns = time.time_ns()
         outcome: Outcome = self._lines.get().post(body, headers)
+        if trace is not None and self._terms.shared.spans is not None:
+            times = (began_ns, time.time_ns())
+            self._terms.shared.spans.put(self._span(event, outcome, trace, times))
         return outcome
+
+    def _span(
+        self, event: Event, outcome: Outcome, trace: tracing.Trace, times: spans.Times
+    ) -> spans.Span:
+        """Return the span of a delivery; where the webhook leads is its owner's business."""
+        attempt = spans.Attempt(
+            system="webhook",
+            method="POST",
+            operation="webhook",
+            number=event.attempts + 1,
+            outcome="ok" if outcome.taken else outcome.error or "refused",
+            status=outcome.status,
+        )
+        more = {"alluse.webhook_id": self.consumer, "cloudevents.event_type": event.row["type"]}
+        return spans.called(trace, attempt, times, more)
 
     def _after(self, done: Round, ended: tuple[Event, Outcome]) -> bool:
         """Count an outcome at once; tell whether the receiver is asked for more."""

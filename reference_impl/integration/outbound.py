@@ -41,12 +41,14 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from reference_impl import metrics, tracing
+from reference_impl import metrics
 from reference_impl.problems import Problem
+from reference_impl.spans import Spans
 from reference_impl.turns import TURNS
 
 from . import wire
 from .breakers import Breakers, Permit, Refused, State
+from .message import Message, compose
 from .registry import Point, Registry
 
 if TYPE_CHECKING:
@@ -204,6 +206,8 @@ class Outbound:
     waiting_max: int
     """Threads of requests that may be in a call at a time, over all systems."""
     sleep: Callable[[float], None] = time.sleep
+    spans: Spans | None = None
+    """Where the span of each attempt goes."""
     _lines: dict[str, _Line] = field(default_factory=dict)
     _waiting: threading.BoundedSemaphore = field(init=False)
 
@@ -253,13 +257,13 @@ class Outbound:
 
     def _attempts(self, line: _Line, call: Call, *, patient: bool, once: bool) -> Answer:
         point = line.point
-        sent = self._request(point, call)
+        message = compose(call, point, self.instance)
         until_s = time.monotonic() + point.budget_ms / 1000
         unknown, attempt = False, 0
         while True:
             attempt += 1
             try:
-                return self._attempt(line, call, sent, (attempt, patient))
+                return self._attempt(line, message, (attempt, patient))
             except CallFailedError as failed:
                 unknown = failed.unknown = unknown or failed.unknown
                 more = attempt <= point.timing.retries_max and call.repeatable
@@ -272,8 +276,9 @@ class Outbound:
                     raise
                 self.counted.count(metrics.RETRIES, (point.name,))
                 self.sleep(wait_s)
+                message = message.again()
 
-    def _attempt(self, line: _Line, call: Call, sent: wire.Sent, turn: tuple[int, bool]) -> Answer:
+    def _attempt(self, line: _Line, message: Message, turn: tuple[int, bool]) -> Answer:
         point, (attempt, patient) = line.point, turn
         wait_s = point.budget_ms / 1000 if patient else SLOT_WAIT_S
         if not line.slots.acquire(timeout=wait_s):
@@ -282,19 +287,18 @@ class Outbound:
             permit = self.breakers.admit(point.name, point.rules)
             if isinstance(permit, Refused):
                 raise self._rejected(point.name, Reason.OPEN, permit.retry_after_s)
-            return self._exchange(line, call, sent, (attempt, permit))
+            return self._exchange(line, message, (attempt, permit))
         finally:
             line.slots.release()
 
-    def _exchange(
-        self, line: _Line, call: Call, sent: wire.Sent, turn: tuple[int, Permit]
-    ) -> Answer:
-        point, (attempt, permit) = line.point, turn
-        began = time.monotonic()
+    def _exchange(self, line: _Line, message: Message, turn: tuple[int, Permit]) -> Answer:
+        point, call, (attempt, permit) = line.point, message.call, turn
+        began, status = time.monotonic(), None
         self.counted.count(metrics.CALLS_ACTIVE, (point.name,))
         outcome, error, good = "ok", "", True
         try:
-            received = line.pool.exchange(sent, timeout_s=point.timing.timeout_ms / 1000)
+            received = line.pool.exchange(message.sent, timeout_s=point.timing.timeout_ms / 1000)
+            status = received.status
             return understand(point.name, call, received, attempt)
         except wire.OverError as over:
             failed = CallFailedError(point.name, _REASONS[type(over)], str(over))
@@ -310,31 +314,13 @@ class Outbound:
             took_s = time.monotonic() - began
             self.counted.count(metrics.CALLS_ACTIVE, (point.name,), -1)
             self.counted.observe(metrics.CALLS, took_s, (point.name, outcome))
+            if self.spans is not None:
+                self.spans.put(message.span(point.name, (attempt, outcome, status), took_s))
             if good and took_s * 1000 > point.rules.slow_ms:
                 good, error = False, f"{call.operation}: slow ({int(took_s * 1000)} ms)"
             neutral = outcome == Reason.RATE_LIMITED and good
             verdict = None if neutral else good
             self.breakers.report(point.name, point.rules, permit, good=verdict, error=error)
-
-    def _request(self, point: Point, call: Call) -> wire.Sent:
-        trace = tracing.accept(call.traceparent)
-        headers = [
-            ("Accept", "application/json, application/problem+json"),
-            ("traceparent", trace.parent),
-            ("X-Instance-Id", self.instance),
-        ]
-        if not call.public:
-            headers.append(("Authorization", f"Bearer {point.token}"))
-        if call.key is not None:
-            headers.append(("Idempotency-Key", call.key))
-        body = b""
-        if call.form is not None:
-            headers.append(("Content-Type", "application/x-www-form-urlencoded"))
-            body = urlencode(call.form).encode("ascii")
-        elif call.body is not None:
-            headers.append(("Content-Type", call.media_type))
-            body = msgspec.json.encode(call.body)
-        return wire.Sent(method=call.method, target=call.target, headers=tuple(headers), body=body)
 
     def _rejected(self, system: str, reason: Reason, retry_after_s: int = 0) -> CallFailedError:
         self.counted.count(metrics.REJECTED, (system, reason.value))

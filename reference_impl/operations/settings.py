@@ -176,7 +176,8 @@ def refusal(key: str, value: Any) -> str | None:
         return f"{value!r} has control characters; leave them out"
     if key in FILES and value and not Path(value).is_file():
         return f"{value}: there is no such file; name one that is there"
-    return _classes(value) if key == "password_complexity" else None
+    look = {"password_complexity": _classes, "otlp_endpoint": _endpoint}.get(key)
+    return look(value) if look else None
 
 
 def _is(kind: type, value: Any) -> bool:
@@ -192,6 +193,12 @@ def _classes(value: str) -> str | None:
     names = [name.strip() for name in value.split(",") if name.strip()]
     wrong = [name for name in names if name not in COMPLEXITY]
     return f"{wrong[0]!r} is no class; choose from {', '.join(COMPLEXITY)}" if wrong else None
+
+
+def _endpoint(value: str) -> str | None:
+    from reference_impl import spans
+
+    return spans.wrong(str(value))
 
 
 def bounds(key: str) -> tuple[float, float]:
