@@ -109,8 +109,8 @@ def wrong(endpoint: str) -> str | None:
     try:
         parts = urlsplit(endpoint)
         port = parts.port
-    except ValueError as error:
-        return f"{error}; {_FIX}"
+    except ValueError:  # its text shows what stands there
+        return f"is not a URL that can be read; {_FIX}"
     if not endpoint:
         return None
     if parts.username is not None or parts.password is not None:
