@@ -54,3 +54,13 @@ def test_a_valid_trace_goes_on_with_an_own_span(version: str, more: str) -> None
         assert made.trace_id == TRACE
         assert made.span_id != SPAN
         assert made.parent == f"00-{TRACE}-{made.span_id}-{sampled}"
+
+
+def test_a_span_knows_whose_part_it_is_and_each_attempt_is_another() -> None:
+    caller = "00f067aa0ba902b7"
+    first = accept(f"00-{TRACE}-{caller}-01")
+    second = first.again()
+    assert first.parent_id == second.parent_id == caller
+    assert (second.trace_id, second.sampled) == (TRACE, True)
+    assert len({caller, first.span_id, second.span_id}) == 3
+    assert accept(None).parent_id == ""

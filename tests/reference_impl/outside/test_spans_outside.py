@@ -1,4 +1,4 @@
-"""Spans of calls to outside systems: below the request's, one for each attempt, however it ended."""
+"""Spans of calls to outside systems: below the request, one for each attempt, however it ended."""
 
 import contextlib
 import secrets
