@@ -6,7 +6,8 @@ nothing of OpenTelemetry is imported.
 """
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -23,6 +24,20 @@ TRACES_PATH = "v1/traces"
 HEADERS = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
 """Variables with headers for the collector, which may be secrets; the exporter reads them."""
 DISABLED = "OTEL_SDK_DISABLED"
+_FORMS: Mapping[str, tuple[Callable[[str], object], str]] = {
+    "HEADERS": (re.compile(r"(\s*[^=,\s]+\s*=[^,]*(,|$))+").fullmatch, "give name=value,..."),
+    "TIMEOUT": (re.compile(r"(?=.*[1-9])[0-9]{1,6}(\.[0-9]+)?").fullmatch, "give seconds"),
+    "COMPRESSION": (("none", "gzip", "deflate").__contains__, "choose none, gzip, deflate"),
+    "CERTIFICATE": (os.path.isfile, "name a PEM file that is there"),
+    "CLIENT_CERTIFICATE": (os.path.isfile, "name a PEM file that is there"),
+    "CLIENT_KEY": (os.path.isfile, "name a PEM file that is there"),
+}
+_READ = {
+    f"OTEL_EXPORTER_OTLP_{of}{name}": form
+    for name, form in _FORMS.items()
+    for of in ("", "TRACES_")
+}
+"""What the exporter reads by itself; it would pass over what it does not understand."""
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _FIX = "give a URL such as http://127.0.0.1:4318"
 
@@ -138,26 +153,22 @@ def check(settings: Settings, environment: Mapping[str, str] = os.environ) -> No
     if not endpoint:
         return
     parts = urlsplit(endpoint)
-    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-        for name in HEADERS:
-            if environment.get(name):
-                raise StartRefusedError(
-                    f"otlp_endpoint: {endpoint}: {name} would cross the network in the clear; use"
-                    " https"
-                )
+    clear = parts.scheme == "http" and parts.hostname not in _LOOPBACK
+    for name, (fits, fix) in _READ.items():
+        if not (given := environment.get(name, "").strip()):
+            continue
+        if not fits(given):
+            raise StartRefusedError(f"{name}: the exporter cannot use it; {fix}")
+        if clear and name in HEADERS:
+            raise StartRefusedError(
+                f"otlp_endpoint: {endpoint}: {name} would cross the network in the clear; use https"
+            )
     try:
-        from . import spans_otlp
+        from . import spans_otlp  # noqa: F401 - the workers, which are forked later, share it
     except ImportError as error:
         raise StartRefusedError(
             f"otlp_endpoint: {endpoint}: exporting spans needs packages that are not installed"
             f" ({error.name}); run pip install '{EXTRA}', or leave the endpoint out"
-        ) from error
-    try:
-        spans_otlp.exporter(traces_url(endpoint)).shutdown()
-    except ValueError as error:
-        raise StartRefusedError(
-            f"otlp_endpoint: {endpoint}: a variable OTEL_EXPORTER_OTLP_... is wrong ({error});"
-            " correct it"
         ) from error
 
 

@@ -44,7 +44,7 @@ def exporter(url: str) -> OTLPSpanExporter:
     """Return the exporter; its headers, time-out, CA and compression are those of the environment.
 
     Only the operator says where spans go: no redirect is followed, which would take headers along,
-    and proxies and .netrc are not looked at. Raises ValueError for what cannot be read.
+    and proxies and .netrc are not looked at.
     """
     session = requests.Session()
     session.trust_env = False
@@ -113,7 +113,7 @@ class Exported:
         self._ids = _Given()
         self._processor = BatchSpanProcessor(
             _Counted(exporter(url), url, counted, self._places),
-            max_queue_size=WAITING_MAX + BATCH_MAX,
+            max_queue_size=WAITING_MAX,
             max_export_batch_size=BATCH_MAX,
             schedule_delay_millis=DELAY_MS,
         )

@@ -65,6 +65,32 @@ def test_secret_headers_do_not_leave_this_machine_in_the_clear() -> None:
         assert "hush" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HEADERS", "hush"),
+        ("TRACES_HEADERS", "a=b,hush"),
+        ("TIMEOUT", "0"),
+        ("TRACES_TIMEOUT", "-1"),
+        ("COMPRESSION", "zip"),
+        ("CERTIFICATE", "/not/there.pem"),
+        ("CLIENT_KEY", "/not/there.pem"),
+    ],
+)
+def test_what_the_exporter_would_pass_over_is_refused(name: str, value: str) -> None:
+    given = Settings(database=Path("b.db"), otlp_endpoint="http://127.0.0.1:4318")
+    variable = f"OTEL_EXPORTER_OTLP_{name}"
+    with pytest.raises(StartRefusedError, match=variable) as refused:
+        spans.check(given, {variable: value})
+    assert "hush" not in str(refused.value)
+
+
+def test_what_the_exporter_understands_may_stand() -> None:
+    given = Settings(database=Path("b.db"), otlp_endpoint="https://collector.example")
+    variables = {"HEADERS": "a=b%20c, d=e=", "TIMEOUT": "2.5", "COMPRESSION": "gzip"}
+    spans.check(given, {f"OTEL_EXPORTER_OTLP_{name}": text for name, text in variables.items()})
+
+
 def test_the_switch_of_the_specification_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     from reference_impl.metrics import Nothing
 

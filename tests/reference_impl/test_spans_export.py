@@ -304,7 +304,7 @@ def test_what_cannot_work_is_refused_before_the_port_opens(
     assert "use https" in line
     assert "hush" not in line
     line = refused(database, "http://127.0.0.1:4318", OTEL_EXPORTER_OTLP_TIMEOUT="soon")
-    assert "OTEL_EXPORTER_OTLP_" in line
+    assert "OTEL_EXPORTER_OTLP_TIMEOUT: the exporter cannot use it; give seconds" in line
 
 
 def test_missing_packages_are_refused_naming_the_extra(
