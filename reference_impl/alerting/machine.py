@@ -22,9 +22,9 @@ class Standing:
 
     id: str
     key: Key
-    started_at: int
     acknowledged: bool = False
-    told: bool = False
+    told_at: int | None = None
+    """When somebody was last told that it fires, or that nobody takes it; None: nobody was."""
     escalation: int = 0
 
 
@@ -107,12 +107,14 @@ class Machine:
         route = ROUTES[rule.severity]
         if quiet:
             return []
-        if not alert.told:
+        if alert.told_at is None:
             return [Tell(id=alert.id, kind="firing", receivers=route.receivers)]
         if alert.acknowledged or alert.escalation >= len(route.escalations):
             return []
         following = route.escalations[alert.escalation]
-        if now_ms - alert.started_at < following.after_s * 1000 / self.scale:
+        before_s = route.escalations[alert.escalation - 1].after_s if alert.escalation else 0.0
+        # Whoever was told late, after a silence say, has as long to take it as anybody.
+        if now_ms - alert.told_at < (following.after_s - before_s) * 1000 / self.scale:
             return []
         level = alert.escalation + 1
         return [
@@ -141,7 +143,7 @@ class Machine:
 
 def heard(rule: Rule, alert: Standing) -> tuple[str, ...]:
     """Return everybody who was told of an alert."""
-    if not alert.told:
+    if alert.told_at is None:
         return ()
     route = ROUTES[rule.severity]
     more = [name for step in route.escalations[: alert.escalation] for name in step.receivers]

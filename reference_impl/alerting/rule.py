@@ -13,7 +13,7 @@ TRAFFIC_MIN = Number(20)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Escalation:
-    """Who hears of an alert that nobody has acknowledged for so long."""
+    """Who hears of an alert that nobody has taken so long after it was first told of."""
 
     after_s: float
     receivers: tuple[str, ...]

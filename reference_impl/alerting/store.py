@@ -31,14 +31,17 @@ def key_of(row: sqlite3.Row) -> Key:
 
 def standing(connection: sqlite3.Connection) -> list[Standing]:
     """Return the alerts that are not over."""
-    rows = connection.execute("SELECT * FROM alerts WHERE ended_at IS NULL ORDER BY seq")
+    rows = connection.execute(
+        "SELECT a.*, CASE told WHEN 1 THEN (SELECT max(at) FROM alert_notices"
+        " WHERE alert_id = a.id AND kind IN ('firing', 'escalated')) END AS told_at"
+        " FROM alerts a WHERE ended_at IS NULL ORDER BY seq"
+    )
     return [
         Standing(
             id=row["id"],
             key=key_of(row),
-            started_at=row["started_at"],
             acknowledged=row["status"] == "acknowledged",
-            told=bool(row["told"]),
+            told_at=row["told_at"],
             escalation=row["escalation"],
         )
         for row in rows

@@ -19,7 +19,7 @@ def machine(*names: str, scale: float = 1.0) -> Machine:
 
 
 def alert(key: tuple[str, tuple[str, ...]] = KEY, **members: object) -> Standing:
-    return Standing(id="alr_1", key=key, started_at=0, **{"told": True, **members})  # type: ignore[arg-type]  # any member
+    return Standing(id="alr_1", key=key, **{"told_at": 0, **members})  # type: ignore[arg-type]  # any member
 
 
 def test_a_rule_waits_for_its_time_and_begins_anew_after_a_break() -> None:
@@ -77,11 +77,26 @@ def test_nobody_takes_it_so_it_is_passed_on_twice() -> None:
     (first,) = seen.step(15 * MINUTE_MS, OPEN, [alert()], [])
     expected = Tell(id="alr_1", kind="escalated", receivers=("on-call-lead",), escalation=1)
     assert first == expected
-    assert seen.step(119 * MINUTE_MS, OPEN, [alert(escalation=1)], []) == []
-    (second,) = seen.step(120 * MINUTE_MS, OPEN, [alert(escalation=1)], [])
+    passed_on = alert(escalation=1, told_at=15 * MINUTE_MS)
+    assert seen.step(119 * MINUTE_MS, OPEN, [passed_on], []) == []
+    (second,) = seen.step(120 * MINUTE_MS, OPEN, [passed_on], [])
     assert isinstance(second, Tell)
     assert second.receivers == ("management",)
     assert seen.step(999 * MINUTE_MS, OPEN, [alert(escalation=2)], []) == []
+
+
+def test_whoever_hears_of_it_late_has_as_long_to_take_it() -> None:
+    seen, late_ms = machine("BreakerOpen"), 300 * MINUTE_MS
+    told_late = alert(told_at=late_ms)
+    assert seen.step(late_ms + 15 * MINUTE_MS - 1, OPEN, [told_late], []) == []
+    (lead,) = seen.step(late_ms + 15 * MINUTE_MS, OPEN, [told_late], [])
+    assert isinstance(lead, Tell)
+    assert lead.receivers == ("on-call-lead",)
+    # Told at 0 and silenced for five hours: the lead is told then, the management much later.
+    (lead,) = seen.step(late_ms, OPEN, [alert()], [])
+    passed_on = alert(escalation=1, told_at=late_ms)
+    assert seen.step(late_ms + 105 * MINUTE_MS - 1, OPEN, [passed_on], []) == []
+    assert len(seen.step(late_ms + 105 * MINUTE_MS, OPEN, [passed_on], [])) == 1
 
 
 def test_what_somebody_took_is_not_passed_on() -> None:
@@ -95,7 +110,7 @@ def test_a_silence_keeps_it_quiet_and_it_is_told_when_that_ends() -> None:
     (fired,) = seen.step(0, OPEN, [], [silence])
     assert isinstance(fired, Fire)
     assert fired.receivers == ()
-    quiet = alert(told=False)
+    quiet = alert(told_at=None)
     assert seen.step(999 * MINUTE_MS, OPEN, [quiet], [silence]) == []
     (told,) = seen.step(999 * MINUTE_MS, OPEN, [quiet], [])
     assert told == Tell(id="alr_1", kind="firing", receivers=BY_ROUTE["critical"])
@@ -106,7 +121,7 @@ def test_a_silence_keeps_it_quiet_and_it_is_told_when_that_ends() -> None:
 
 
 def test_a_silent_alert_ends_without_a_word() -> None:
-    (over,) = machine("BreakerOpen").step(1, {"BreakerOpen": {}}, [alert(told=False)], [])
+    (over,) = machine("BreakerOpen").step(1, {"BreakerOpen": {}}, [alert(told_at=None)], [])
     assert over == Tell(id="alr_1", kind="resolved", receivers=())
 
 

@@ -129,7 +129,7 @@ class Watcher:
                 name = change.key[0]
                 fired.add(name)
                 self.standing[f"{change.key}"] = Standing(
-                    id=f"{change.key}", key=change.key, started_at=now_ms, told=True
+                    id=f"{change.key}", key=change.key, told_at=now_ms
                 )
             elif isinstance(change, Tell) and change.kind == "resolved":
                 del self.standing[change.id]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reference_impl.alerting import evaluator, store
+from reference_impl.alerting import evaluator, judge, store
 from reference_impl.alerting.history import Samples
 from reference_impl.alerting.rules import RULES
 from tests.reference_impl._desk import Desk, opened
@@ -119,6 +119,45 @@ def test_a_silence_keeps_an_alert_quiet_until_it_ends(desk: Desk) -> None:
     look(desk, market=2, strategy=2)
     assert [kind for kind, _ in told(desk)] == ["firing", "firing"]
     assert desk.send("DELETE", made.headers["Location"]).status_code == 204
+
+
+def test_an_alert_that_is_told_late_is_passed_on_so_much_later(desk: Desk) -> None:
+    silence(desk, 60, alertname="BreakerOpen")
+    look(desk, market=2)
+    look(desk, 60, market=2)
+    look(desk, 1, market=2)
+    assert told(desk) == [("firing", ["email", "sms", "chat"])]
+    desk.app.extensions["alluse.alerts"] = evaluator.Evaluator(desk.services)  # a successor
+    look(desk, 13, market=2)
+    assert len(told(desk)) == 1
+    look(desk, 1, market=2)
+    assert told(desk)[1:] == [("escalated", ["on-call-lead"])]
+
+
+def test_what_is_told_late_because_another_explained_it_is_passed_on_so_much_later(
+    desk: Desk,
+) -> None:
+    alerts = desk.app.extensions["alluse.alerts"]
+
+    def seen(seconds: float, *names: str) -> None:
+        desk.hands.advance(seconds)
+        desk.app.extensions["alluse.background"].tend()
+        labels = {"BreakerOpen": ("market",), "CallsFail": ("market",)}
+        every = {name: {labels[name]: 1.0} if name in names else {} for name in labels}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(judge, "holding", lambda *_: every)
+            alerts.look(desk.hands.now, evaluator.scrape(desk.services))
+
+    seen(1, "BreakerOpen", "CallsFail")
+    seen(1, "BreakerOpen", "CallsFail")
+    assert [kind for kind, _ in told(desk)] == ["firing"]
+    seen(14_400 / SCALE, "CallsFail")
+    seen(1, "CallsFail")
+    assert told(desk)[-1] == ("firing", ["email", "chat"])
+    seen(14_400 / SCALE - 2, "CallsFail")
+    assert told(desk)[-1][0] == "firing"
+    seen(2, "CallsFail")
+    assert told(desk)[-1] == ("escalated", ["on-call"])
 
 
 def test_a_silence_ends_by_itself(desk: Desk) -> None:
