@@ -166,6 +166,8 @@ COUNTED = (
 """Families that workers count; what is read at a scrape is in metrics_scrape."""
 FAILURE_REASONS = ("busy", "full", "lost_disk", "other")
 LEVELS = ("warning", "error")
+OUTSIDE_CODES = ("circuit_open", "integration_unavailable")
+"""Problems that a rule subtracts from the errors: they are counted from the first one on."""
 
 
 class Metrics:
@@ -182,6 +184,8 @@ class Metrics:
             self.count(FAILURES, (reason,), 0)
         for level in LEVELS:
             self.count(LOGGED, (level,), 0)
+        for code in OUTSIDE_CODES:
+            self.count(PROBLEMS, (code,), 0)
 
     def count(self, family: Family, labels: tuple[str, ...] = (), amount: float = 1) -> None:
         """Add to a counter or a gauge."""

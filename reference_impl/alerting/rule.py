@@ -9,6 +9,8 @@ from .terms import Grown, Now, Number, Of, Quantile, Selector
 MINUTE, HOUR = 60.0, 3600.0
 TRAFFIC_MIN = Number(20)
 """So many events within the window before a proportion of them says anything."""
+ERRORS_MIN = Number(5)
+"""So many errors within the window before they wake anybody, however few the answers are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,11 +83,6 @@ def grown(of: Selector, within_s: float = WINDOW, *, zero: bool = False) -> Grow
     return Grown(of=of, within_s=within_s, no_series_is_zero=zero)
 
 
-def share(part: Selector, whole: Selector) -> Of:
-    """Return the share of one counter in another."""
-    return Of(grown(part), "/", grown(whole))
-
-
 def enough(of: Selector) -> Is:
     """Ask for enough events that a proportion says something."""
     return Is(grown(of), ">=", TRAFFIC_MIN)
@@ -118,6 +115,12 @@ def over(share_used: Of, limit: float) -> Is:
 
 
 ALL_REQUESTS = series(f"{REQUESTS}_count")
+ANSWERS_5XX = series(f"{REQUESTS}_count", ("status", "=~", "5.."))
+OUTSIDE_AWAY = series(
+    "http_server_problems_total", ("code", "=~", "circuit_open|integration_unavailable")
+)
+"""Refusals, all 503, because an outside system fails: BreakerOpen and CallsFail tell of those."""
+OWN_ERRORS = Of(grown(ANSWERS_5XX), "-", grown(OUTSIDE_AWAY, zero=True))
 BUSY_WRITERS = Of(Now(of=series("writer_queue_length")), "/", Now(of=series("writer_queue_limit")))
 BUSY_THREADS = Of(
     Now(of=series("http_server_active_requests")), "/", Now(of=series("http_server_threads"))

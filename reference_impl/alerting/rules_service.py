@@ -5,8 +5,10 @@ from .rule import (
     ALL_REQUESTS,
     BUSY_THREADS,
     BUSY_WRITERS,
+    ERRORS_MIN,
     MINUTE,
     NOT_PASSWORDS,
+    OWN_ERRORS,
     REQUESTS,
     TRANSFERS,
     WINDOW,
@@ -16,10 +18,9 @@ from .rule import (
     grown,
     over,
     series,
-    share,
     slow,
 )
-from .terms import Number, Quantile
+from .terms import Number, Of, Quantile
 
 APPLICATION = (
     Rule(
@@ -28,15 +29,11 @@ APPLICATION = (
         severity="critical",
         group="service",
         asks=All(
-            Is(
-                share(series(f"{REQUESTS}_count", ("status", "=~", "5..")), ALL_REQUESTS),
-                ">",
-                Number(0.01),
-            ),
-            (enough(ALL_REQUESTS),),
+            Is(Of(OWN_ERRORS, "/", grown(ALL_REQUESTS)), ">", Number(0.01)),
+            (enough(ALL_REQUESTS), Is(OWN_ERRORS, ">=", ERRORS_MIN)),
         ),
         for_s=MINUTE,
-        summary="More than 1 % of the answers are 5xx.",
+        summary="More than 1 % of the answers are 5xx, and not because an outside system fails.",
         remedy="The log has a line at level error for each, with its request id.",
     ),
     Rule(

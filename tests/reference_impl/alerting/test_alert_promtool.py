@@ -9,6 +9,7 @@ import pytest
 
 from reference_impl import outbox
 from reference_impl.alerting import evaluator, promfile
+from reference_impl.alerting.rule import REQUESTS
 from reference_impl.alerting.rules import BY_NAME, RULES
 from tests.reference_impl._desk import opened
 
@@ -41,6 +42,31 @@ tests:
               value: "2"
       - eval_time: 14m
         alertname: WritesFail
+  - interval: 1m   # a share: of enough answers, enough failures that are the service's own
+    input_series:
+      - series: '{requests}{{method="GET",route="/v1/accounts",status="200"}}'
+        values: '0+10x60'
+      - series: '{requests}{{method="POST",route="/v1/orders",status="503"}}'
+        values: '0x10 3x20 25x29'
+      - series: '{requests}{{method="GET",route="/v1/accounts",status="500"}}'
+        values: '0x39 10x21'
+      - series: 'http_server_problems_total{{code="circuit_open"}}'
+        values: '0x31 22x29'
+      - series: 'http_server_problems_total{{code="internal_error"}}'
+        values: '0x39 10x21'
+    alert_rule_test:
+      - eval_time: 13m
+        alertname: ErrorsHigh
+      - eval_time: 34m
+        alertname: ErrorsHigh
+      - eval_time: 43m
+        alertname: ErrorsHigh
+        exp_alerts:
+          - exp_labels: {{severity: critical, group: service, kind: threshold}}
+            exp_annotations:
+              summary: "{ErrorsHigh[0]}"
+              remedy: "{ErrorsHigh[1]}"
+              value: "166.7m"
   - interval: 1m   # anomaly
     input_series:
       - series: 'ledger_transactions_total{{kind="transfer",outcome="posted"}}'
@@ -132,7 +158,7 @@ def test_promtool_accepts_the_file(tmp_path: Path, scale: float) -> None:
 def test_prometheus_judges_a_rule_of_each_kind_as_meant(tmp_path: Path) -> None:
     texts = {name: (rule.summary, rule.remedy) for name, rule in BY_NAME.items()}
     path = tmp_path / "tests.yaml"
-    path.write_text(UNIT_TESTS.format(file=FILE, **texts), "utf-8")
+    path.write_text(UNIT_TESTS.format(file=FILE, requests=f"{REQUESTS}_count", **texts), "utf-8")
     done = promtool("test", "rules", str(path))
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -55,6 +55,8 @@ class World:
         ):
             self.grows(name, rate)
         self.grows("log_records_total", 0, level="error")
+        for code in ("circuit_open", "integration_unavailable"):
+            self.grows("http_server_problems_total", 0, code=code)
         self.grows("background_failures_total", 0, job="sweep")
         self.grows("events_total", 0, type="alluse.login.locked")
         self.grows("db_commit_failures_total", 0, reason="busy")
@@ -278,6 +280,44 @@ def test_few_events_say_nothing_of_proportions() -> None:
     world.counters[f"{REQUESTS}_count", labels] = 1.0
     world.counters[CALLS, (("system", "market"), ("outcome", "timeout"))] += 1
     assert watcher.run(600) == set()
+
+
+def _answers(world: World, number: float, code: str, status: str = "503") -> None:
+    """Have so many requests answered with a problem, at once."""
+    labels = (("method", "POST"), ("route", "/v1/orders"), ("status", status))
+    problem = ("http_server_problems_total", (("code", code),))
+    for key in [(f"{REQUESTS}_count", labels), problem]:
+        world.counters[key] = world.counters.get(key, 0.0) + number
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "fires"),
+    [
+        (4, "internal_error", False),
+        (5, "internal_error", True),
+        (200, "circuit_open", False),
+        (200, "integration_unavailable", False),
+    ],
+)
+def test_a_few_failures_and_those_of_an_outside_system_are_no_many_errors(
+    number: int, code: str, *, fires: bool
+) -> None:
+    world = World()
+    for key in world.a_second:
+        world.a_second[key] *= 0.04  # a quiet night: 30 requests in the window
+    watcher = Watcher(world)
+    watcher.run(600)
+    _answers(world, number, code)
+    assert ("ErrorsHigh" in watcher.run(600)) == fires
+
+
+def test_own_errors_are_seen_among_refusals_of_an_outside_system() -> None:
+    world = World()
+    watcher = Watcher(world)
+    watcher.run(600)
+    _answers(world, 100, "circuit_open")
+    _answers(world, 20, "internal_error", "500")
+    assert "ErrorsHigh" in watcher.run(600)
 
 
 def test_a_counter_that_began_anew_does_not_look_like_a_leap() -> None:
