@@ -110,8 +110,7 @@ class CallFailedError(Exception):
         if self.reason is Reason.OPEN:
             detail = f"{self.system} has failed repeatedly and is not called at the moment."
             return Problem("circuit_open", detail, headers=headers, extra=extra)
-        said = _SAID.get(self.reason, "did not answer as it should")
-        detail = f"{self.system} {said}."
+        detail = f"{self.system} {_SAID.get(self.reason, 'did not answer as it should')}."
         return Problem("integration_unavailable", detail, headers=headers, extra=extra)
 
 
@@ -224,10 +223,7 @@ class Outbound:
                 metrics.begin_outside(self.counted, point.name)
 
     def call(self, system: str, call: Call, *, patient: bool = False, once: bool = False) -> Answer:
-        """Make a call with its retries; CallFailedError where nothing usable comes.
-
-        `once`: make one attempt only.
-        """
+        """Make a call, with retries unless `once`; CallFailedError where nothing usable comes."""
         line = self._lines.get(system)
         if line is None:
             raise self._rejected(system, Reason.NOT_CONFIGURED)
@@ -259,22 +255,24 @@ class Outbound:
         point = line.point
         message = compose(call, point, self.instance)
         until_s = time.monotonic() + point.budget_ms / 1000
-        unknown, attempt = False, 0
+        before, attempt = None, 0
         while True:
             attempt += 1
             try:
                 return self._attempt(line, message, (attempt, patient))
             except CallFailedError as failed:
-                unknown = failed.unknown = unknown or failed.unknown
-                more = attempt <= point.timing.retries_max and call.repeatable
+                if before is not None and failed.reason in {Reason.OPEN, Reason.FULL}:
+                    # It did go out before: what is told is how that failed.
+                    before.retry_after_s = max(before.retry_after_s, failed.retry_after_s)
+                    raise before from failed
+                failed.unknown |= before is not None and before.unknown
+                before, more = failed, attempt <= point.timing.retries_max and call.repeatable
                 if once or not more or failed.reason in FINAL:
                     raise
                 wait_s = max(backoff_s(attempt), float(failed.retry_after_s))
-                if wait_s > PAUSE_S_MAX and not patient:
+                ends_s = time.monotonic() + wait_s + point.timing.timeout_ms / 1000
+                if ends_s > until_s or (wait_s > PAUSE_S_MAX and not patient):
                     raise
-                if time.monotonic() + wait_s + point.timing.timeout_ms / 1000 > until_s:
-                    raise
-                self.counted.count(metrics.RETRIES, (point.name,))
                 self.sleep(wait_s)
                 message = message.again()
 
@@ -294,6 +292,8 @@ class Outbound:
     def _exchange(self, line: _Line, message: Message, turn: tuple[int, Permit]) -> Answer:
         point, call, (attempt, permit) = line.point, message.call, turn
         began, status = time.monotonic(), None
+        if attempt > 1:
+            self.counted.count(metrics.RETRIES, (point.name,))
         self.counted.count(metrics.CALLS_ACTIVE, (point.name,))
         outcome, error, good = "ok", "", True
         try:
@@ -318,8 +318,7 @@ class Outbound:
                 self.spans.put(message.span(point.name, (attempt, outcome, status), took_s))
             if good and took_s * 1000 > point.rules.slow_ms:
                 good, error = False, f"{call.operation}: slow ({int(took_s * 1000)} ms)"
-            neutral = outcome == Reason.RATE_LIMITED and good
-            verdict = None if neutral else good
+            verdict = None if good and outcome == Reason.RATE_LIMITED else good
             self.breakers.report(point.name, point.rules, permit, good=verdict, error=error)
 
     def _rejected(self, system: str, reason: Reason, retry_after_s: int = 0) -> CallFailedError:
