@@ -143,11 +143,7 @@ class Machine:
 
 def heard(rule: Rule, alert: Standing) -> tuple[str, ...]:
     """Return everybody who was told of an alert."""
-    if alert.told_at is None:
-        return ()
-    route = ROUTES[rule.severity]
-    more = [name for step in route.escalations[: alert.escalation] for name in step.receivers]
-    return tuple(dict.fromkeys((*route.receivers, *more)))
+    return () if alert.told_at is None else ROUTES[rule.severity].reached(alert.escalation)
 
 
 def label_map(rule: Rule, labels: Labels) -> dict[str, str]:

@@ -188,13 +188,13 @@ def chosen(status: dict[str, Any], wanted: dict[str, bool]) -> bool:
 
 def alertmanager_view(row: sqlite3.Row, muting: Muting, now_ms: int) -> dict[str, Any]:
     """Return an alert as Alertmanager's gettableAlert."""
-    labels = all_labels(row)
+    labels, receivers = all_labels(row), ROUTES[row["severity"]].reached(row["escalation"])
     silenced, inhibited = muting.silenced_by(row), muting.inhibited_by(row)
     text = json.dumps(labels, sort_keys=True, separators=(",", ":"))
     return {
         "labels": labels,
         "annotations": annotations(row),
-        "receivers": [{"name": name} for name in ROUTES[row["severity"]].receivers],
+        "receivers": [{"name": name} for name in receivers],
         "fingerprint": hashlib.sha256(text.encode()).hexdigest()[:16],
         "startsAt": clock.text(row["started_at"]),
         "updatedAt": clock.text(row["changed_at"]),

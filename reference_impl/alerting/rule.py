@@ -28,6 +28,11 @@ class Route:
     receivers: tuple[str, ...]
     escalations: tuple[Escalation, ...] = ()
 
+    def reached(self, escalation: int) -> tuple[str, ...]:
+        """Return everybody who hears of an alert that was passed on so many times."""
+        more = [name for step in self.escalations[:escalation] for name in step.receivers]
+        return tuple(dict.fromkeys((*self.receivers, *more)))
+
 
 ROUTES: Mapping[str, Route] = {
     "critical": Route(

@@ -93,6 +93,8 @@ def test_what_nobody_takes_is_passed_on(desk: Desk) -> None:
     look(desk, 10, market=2)
     assert len(told(desk)) == 2
     assert firing(desk)[0]["escalation"] == 1
+    (shown,) = desk.get("/api/v2/alerts").json
+    assert [row["name"] for row in shown["receivers"]] == ["email", "sms", "chat", "on-call-lead"]
 
 
 def test_a_silence_keeps_an_alert_quiet_until_it_ends(desk: Desk) -> None:
