@@ -3,7 +3,7 @@ CREATE TABLE alerts (
   seq             INTEGER PRIMARY KEY AUTOINCREMENT,
   id              TEXT    NOT NULL UNIQUE,
   name            TEXT    NOT NULL,
-  labels          TEXT    NOT NULL,               -- JSON object, sorted: what tells its alerts apart
+  labels          TEXT    NOT NULL,               -- JSON object, sorted; alertname and severity too
   severity        TEXT    NOT NULL CHECK (severity IN ('info', 'warning', 'critical')),
   value           REAL    NOT NULL,
   status          TEXT    NOT NULL CHECK (status IN ('firing', 'acknowledged', 'resolved')),
@@ -50,7 +50,10 @@ BEGIN
                          WHEN 'escalated' THEN 'alluse.alert.escalated'
                          WHEN 'acknowledged' THEN 'alluse.alert.acknowledged'
                          ELSE 'alluse.alert.resolved' END,
-           a.id, a.severity,
+           a.id,
+           CASE NEW.kind WHEN 'acknowledged' THEN 'firing'  -- the state before, of a change of it
+                         WHEN 'resolved' THEN iif(a.acknowledged_at IS NULL, 'firing', 'acknowledged')
+                         END,
            '{"alert":"' || a.name || '","labels":' || a.labels || ',"receivers":' || NEW.receivers
              || ',"status":"' || a.status || '"}',
            s.traceparent, NEW.at FROM alerts a, outbox_state s WHERE a.id = NEW.alert_id;

@@ -55,24 +55,12 @@ class Muting:
 
     def silenced_by(self, row: sqlite3.Row) -> list[str]:
         """Return the silences that keep an alert quiet."""
-        return silenced_by(all_labels(row), self.silences)
+        return silenced_by(json.loads(row["labels"]), self.silences)
 
     def inhibited_by(self, row: sqlite3.Row) -> list[str]:
         """Return the alerts that explain an alert."""
         names = inhibitors(row["name"], rules.RULES)
         return sorted(self.standing[name] for name in names if name in self.standing)
-
-
-def all_labels(row: sqlite3.Row) -> dict[str, str]:
-    """Return the labels of an alert, those of its rule included."""
-    rule = rules.BY_NAME.get(row["name"])
-    about = {"group": rule.group, "kind": rule.kind} if rule else {}
-    return {
-        "alertname": row["name"],
-        "severity": row["severity"],
-        **about,
-        **json.loads(row["labels"]),
-    }
 
 
 def annotations(row: sqlite3.Row) -> dict[str, str]:
@@ -90,7 +78,7 @@ def view(row: sqlite3.Row, muting: Muting, connection: sqlite3.Connection) -> di
         "name": row["name"],
         "severity": row["severity"],
         "status": row["status"],
-        "labels": all_labels(row),
+        "labels": json.loads(row["labels"]),
         "annotations": annotations(row),
         "pending_at": clock.text(row["pending_at"]),
         "started_at": clock.text(row["started_at"]),
@@ -188,7 +176,8 @@ def chosen(status: dict[str, Any], wanted: dict[str, bool]) -> bool:
 
 def alertmanager_view(row: sqlite3.Row, muting: Muting, now_ms: int) -> dict[str, Any]:
     """Return an alert as Alertmanager's gettableAlert."""
-    labels, receivers = all_labels(row), ROUTES[row["severity"]].reached(row["escalation"])
+    labels = json.loads(row["labels"])
+    receivers = ROUTES[row["severity"]].reached(row["escalation"])
     silenced, inhibited = muting.silenced_by(row), muting.inhibited_by(row)
     text = json.dumps(labels, sort_keys=True, separators=(",", ":"))
     return {

@@ -7,7 +7,7 @@ from typing import Any
 
 from reference_impl import clock, ids
 
-from .machine import Fire, Key, Silence, Standing, Tell
+from .machine import Fire, Key, Silence, Standing, Tell, label_map
 from .rules import BY_NAME
 
 KEPT_MAX = 10_000
@@ -15,18 +15,18 @@ KEPT_MAX = 10_000
 
 
 def labels_text(key: Key) -> str:
-    """Return the stored form of an alert's labels."""
+    """Return the stored form of an alert's labels; its events have them as they are here."""
     name, values = key
-    names = BY_NAME[name].labels
-    return json.dumps(dict(zip(names, values, strict=True)), sort_keys=True, separators=(",", ":"))
+    return json.dumps(label_map(BY_NAME[name], values), sort_keys=True, separators=(",", ":"))
 
 
 def key_of(row: sqlite3.Row) -> Key:
     """Return the key of a row; of a rule that is there no more, one that nothing equals."""
     labels, rule = json.loads(row["labels"]), BY_NAME.get(row["name"])
-    if rule is None or set(rule.labels) != set(labels):
+    values = tuple(labels.get(name, "") for name in rule.labels) if rule else ()
+    if rule is None or label_map(rule, values).keys() != labels.keys():
         return f"{row['name']} {row['id']}", ()
-    return row["name"], tuple(labels[name] for name in rule.labels)
+    return row["name"], values
 
 
 def standing(connection: sqlite3.Connection) -> list[Standing]:

@@ -84,6 +84,40 @@ def test_an_alert_fires_is_taken_and_is_over(desk: Desk) -> None:
     assert (late.status_code, late.json["code"]) == (409, "invalid_transition")
 
 
+def test_the_events_of_an_alert_name_it_as_it_is_shown_and_the_state_before(desk: Desk) -> None:
+    look(desk, market=2)
+    (alert,) = firing(desk)
+    look(desk, 15, market=2)
+    assert desk.post(f"/v1/alerts/{alert['id']}/acknowledge", {}).status_code == 200
+    look(desk, market=0)
+    look(desk, market=2)
+    look(desk, market=0)
+    events = desk.get("/v1/events?limit=200").json["data"]
+    alerts = [event for event in events if event["type"].startswith("alluse.alert.")]
+    assert [
+        (event["type"].rpartition(".")[2], event["data"].get("kind"), event["data"]["status"])
+        for event in alerts
+    ] == [
+        ("firing", None, "firing"),
+        ("escalated", None, "firing"),
+        ("acknowledged", "firing", "acknowledged"),
+        ("resolved", "acknowledged", "resolved"),
+        ("firing", None, "firing"),
+        ("resolved", "firing", "resolved"),
+    ]
+    assert alerts[0]["subject"] == alert["id"]
+    assert alert["labels"] == {
+        "alertname": "BreakerOpen",
+        "severity": "critical",
+        "group": "integration",
+        "kind": "threshold",
+        "system": "market",
+    }
+    for event in alerts:
+        assert event["data"]["labels"] == alert["labels"]
+        assert event["data"]["account_ids"] == []
+
+
 def test_what_nobody_takes_is_passed_on(desk: Desk) -> None:
     look(desk, market=2)
     look(desk, 14, market=2)
