@@ -63,9 +63,11 @@ class Manifest:
 def read(folder: Path, public_key: str) -> Manifest:
     """Return the manifest in a folder.
 
-    Raises BackupRefusedError, naming the backup: none there (it was never finished), not JSON,
-    of another format or name, or not signed by this deployment.
+    Raises BackupRefusedError, naming the backup: not there, never finished, not JSON, of another
+    format or name, or not signed by this deployment.
     """
+    if not folder.is_dir():
+        raise BackupRefusedError(f"{folder.name}: is missing: there is no such folder")
     try:
         raw = (folder / NAME).read_bytes()
     except OSError:

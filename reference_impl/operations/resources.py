@@ -289,25 +289,44 @@ def run(caller: access.Caller, act: audit.Act, scope: Scope | None, wish: restor
     check_maintenance(shared.readers.get())
     check_fresh(caller)
     with store.alone(kept), store.no_space(), store.scratch(kept) as place:
-        abandoned = store.make(kept, order(shared, kept, "incremental", caller.user_id))
-        shared.writer.submit(lambda connection: enter(connection, abandoned))
+        abandoned = prepare(kept, wish, caller.user_id, place / IMAGE)
 
         def finish(copy: sqlite3.Connection, done: restore.Restored) -> None:
             check_maintenance(copy)
+            enter(copy, abandoned)
             reply = _reply(wish.backup_id, done)
             if scope:
                 idempotency.remember(copy, scope, reply, shared.clock.now_ms())
             answers.append(reply)
 
         try:
-            live_epoch = int(database.meta(shared.readers.get(), "epoch"))
-            now_ms = shared.clock.now_ms()
-            source = restore.source_of(kept, wish, live_epoch, now_ms) or abandoned.id
-            restore.stage(kept, wish, source, place / IMAGE)
-        except BackupRefusedError as error:
-            raise Problem("backup_invalid", str(error)) from error
-        restore.install(shared, place / IMAGE, act, wish, finish=finish)
+            restore.install(shared, place / IMAGE, act, wish, finish=finish)
+        except Problem:  # refused before the commit; after any other failure the backup stays
+            store.remove(kept, abandoned.id)
+            raise
     return answers[0]
+
+
+def prepare(kept: Store, wish: restore.Wish, created_by: str, image: Path) -> Manifest:
+    """Back up the state that a restore abandons, and put the wished one together at `image`.
+
+    The backup is a full one: an incremental one would be lost with the first damaged file of a
+    chain that nobody has looked at, and it reads and copies the whole book just the same. What is
+    refused leaves no backup behind: 422 `backup_invalid`.
+    """
+    shared = web.services()
+    try:
+        live_epoch = int(database.meta(shared.readers.get(), "epoch"))
+        source = restore.source_of(kept, wish, live_epoch, shared.clock.now_ms())
+        abandoned = store.make(kept, order(shared, kept, "full", created_by))
+        try:
+            restore.stage(kept, wish, source or abandoned.id, image)
+        except BaseException:
+            store.remove(kept, abandoned.id)
+            raise
+    except BackupRefusedError as error:
+        raise Problem("backup_invalid", str(error)) from error
+    return abandoned
 
 
 def _reply(backup_id: str, done: restore.Restored) -> Reply:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from reference_impl import audit, database, erasure, outbox, users, web, writer
 
-from . import migrations, moment, pages, store, undo, verify
+from . import migrations, moment, pages, undo, verify
 from .manifest import Manifest
 from .refused import BackupRefusedError
-from .store import Order, Store
+from .store import Store
 
 ACTION = "restoreBackup"
 FLEETING = ("refresh_tokens", "mfa_challenges", "sessions")
@@ -202,17 +202,3 @@ def _erase_again(copy: sqlite3.Connection, user_id: str) -> None:
     for statement in erasure.STATEMENTS:
         copy.execute(statement, values)
     erasure.forget(copy, list(erasure.stored_answers(copy, user_id)))
-
-
-def safety(kept: Store, backup_id: str, created_by: str, moment_ms: int) -> Manifest:
-    """Back up the state that a restore is about to abandon."""
-    return store.make(
-        kept,
-        Order(
-            id=backup_id,
-            type="incremental",
-            created_by=created_by,
-            moment_ms=moment_ms,
-            base_id=store.base_for(kept),
-        ),
-    )

@@ -7,6 +7,7 @@ next one that is made clears up. One process at a time works here; the lock ends
 
 import errno
 import fcntl
+import logging
 import shutil
 import sqlite3
 import tempfile
@@ -28,6 +29,7 @@ INDEX = "pages.idx"
 SETTINGS = "settings.toml"
 PARTIAL = ".partial-"
 CHAIN_MAX = 1000
+_log = logging.getLogger(__name__)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -244,16 +246,36 @@ def remove(store: Store, backup_id: str) -> None:
 
 
 def base_for(store: Store) -> str | None:
-    """Return the newest backup that an incremental one can continue; None: it holds every page."""
+    """Return the newest backup that an incremental one can continue; None: it holds every page.
+
+    Every file of its chain is read: what continues a damaged chain could never be restored. That
+    takes about as long as `verify` needs before it looks into the book; each reason why a backup
+    is passed over is logged as a warning.
+    """
+    looked: dict[str, str] = {}
     for candidate in reversed(store.known()):
         if candidate.type == "configuration":
             continue
-        try:
-            for link in store.chain(candidate.id):
-                manifest.check_lengths(store.folder / link.id, link)
-            said = candidate.files[INDEX]["sha256"]
-            if pages.sha256(store.folder / candidate.id / INDEX) == said:
-                return candidate.id
-        except (BackupRefusedError, OSError, KeyError):
-            continue
+        reason = _damage(store, candidate.id, looked)
+        if not reason:
+            return candidate.id
+        _log.warning("%s is not continued: %s", candidate.id, reason)
     return None
+
+
+def _damage(store: Store, backup_id: str, looked: dict[str, str]) -> str:
+    """Return what is wrong with a chain, empty if it is whole; `looked` keeps it for each link."""
+    try:
+        links = store.chain(backup_id)
+    except BackupRefusedError as error:
+        return str(error)
+    for link in links:
+        if link.id not in looked:
+            try:
+                manifest.check_files(store.folder / link.id, link)
+                looked[link.id] = ""
+            except (BackupRefusedError, OSError) as error:
+                looked[link.id] = str(error)
+        if looked[link.id]:
+            return looked[link.id]
+    return ""

@@ -104,7 +104,7 @@ def main() -> None:
         shared.writer.submit(lambda connection: resources.enter(connection, made))
         cpu_s, began = time.process_time(), time.monotonic()
         with store.scratch(kept) as place:
-            safe = store.make(kept, resources.order(shared, kept, "incremental", "bench"))
+            safe = store.make(kept, resources.order(shared, kept, "full", "bench"))
             figures["of_it_safety_s"] = time.monotonic() - began
             wish = restore.Wish(backup_id=made.id, until_ms=None)
             restore.stage(kept, wish, made.id, place / "image.db")

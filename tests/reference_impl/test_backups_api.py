@@ -50,6 +50,11 @@ class Deployment:
         assert self.maintenance(False).body["read_only"] is False
         return dict(answer.body)
 
+    def known(self) -> tuple[set[str], set[str]]:
+        """Return the backups of the folder and of the catalogue."""
+        listed = self.admin.get("/v1/backups?limit=200").body["data"]
+        return {one.name for one in self.folder.glob("bak_*")}, {one["id"] for one in listed}
+
     def verify(self, backup: dict[str, Any]) -> Any:
         return self.admin.post(f"/v1/backups/{backup['id']}/verify", {})
 
@@ -206,7 +211,7 @@ def test_a_restore_can_itself_be_taken_back(deployment: Deployment) -> None:
     admin.book("deposit", 11, to_account_id=account["id"])
     deployment.restored(full)
     catalogue = admin.get("/v1/backups?sort=-seq&limit=2").body["data"]
-    assert [one["type"] for one in catalogue] == ["incremental", "full"]
+    assert [one["type"] for one in catalogue] == ["full", "full"]
     first = deployment.checkpoint()["epoch"]
     deployment.restored(catalogue[0])
     assert admin.balances(account)["ledger"] == 111
@@ -250,6 +255,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated": (lambda one: cut(one / "book.db"), "book.db is truncated"),
     "half written": (lambda one: (one / "manifest.json").unlink(), "never finished"),
     "missing": (lambda one: (one / "book.db").unlink(), "book.db is missing"),
+    "gone": (shutil.rmtree, "is missing: there is no such folder"),
     "changed": (lambda one: swap(one / "manifest.json", b"full", b"Full"), "not signed"),
     "no manifest": (lambda one: (one / "manifest.json").write_bytes(b"\x00["), "damaged"),
 }
@@ -280,6 +286,7 @@ def test_what_cannot_be_restored_is_refused_by_name(deployment: Deployment, tmp_
     assert admin.get(f"/v1/backups/{full['id']}").body["valid"] is True
     admin.book("deposit", 1, to_account_id=account["id"])
     deployment.maintenance(True)
+    before = deployment.known()
     for name, (damage, said) in DAMAGES.items():
         damage(place)
         found = deployment.verify(full).body
@@ -289,11 +296,45 @@ def test_what_cannot_be_restored_is_refused_by_name(deployment: Deployment, tmp_
         assert (answer.status, answer.code) == (422, "backup_invalid"), name
         assert full["id"] in answer.body["detail"], name
         assert said in answer.body["detail"], name
-        shutil.rmtree(place)
+        shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(tmp_path / "whole", place)
     assert admin.balances(account)["ledger"] == 101
     assert deployment.checkpoint()["epoch"] == epoch
     assert not list(deployment.folder.glob(".partial*"))
+    for until in ("2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z"):
+        assert deployment.restore(full, until).code == "backup_invalid", until
+    assert deployment.known() == before, "what is refused leaves no backup behind"
+
+
+def test_what_a_restore_abandons_can_be_restored_whatever_is_damaged(
+    deployment: Deployment,
+) -> None:
+    admin = deployment.admin
+    account = admin.funded(1)
+    first = deployment.backup()
+    admin.book("deposit", 20, to_account_id=account["id"])
+    newest = deployment.backup()
+    admin.book("deposit", 300, to_account_id=account["id"])
+    flip(deployment.folder / newest["id"] / "book.db")  # and nobody knows
+    deployment.restored(first)
+    assert admin.balances(account)["ledger"] == 1
+    [safe] = admin.get("/v1/backups?sort=-seq&limit=1").body["data"]
+    assert safe["id"] not in {first["id"], newest["id"]}
+    assert deployment.verify(safe).body["findings"] == []
+    deployment.restored(safe)
+    assert admin.balances(account)["ledger"] == 321
+
+
+def test_an_incremental_backup_does_not_continue_a_damaged_chain(deployment: Deployment) -> None:
+    whole, broken = (deployment.backup(kind) for kind in ("full", "incremental"))
+    assert broken["base_id"] == whole["id"]
+    flip(deployment.folder / broken["id"] / "pages.bin")
+    after = deployment.backup("incremental")
+    assert after["base_id"] == whole["id"]
+    flip(deployment.folder / whole["id"] / "book.db")
+    last = deployment.backup("incremental")
+    assert last["base_id"] not in {one["id"] for one in (whole, broken, after)}
+    assert deployment.verify(last).body["findings"] == []
 
 
 def test_the_backup_of_another_deployment_is_foreign(
