@@ -24,7 +24,8 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 class Bad(click.ClickException):
-    """One line on standard error: exit code 1 if it does not verify, 2 if it cannot be read."""
+    """One line on standard error; the exit code is 1 if it does not verify, 2 if it cannot be read,
+    3 if it holds but for checkpoints of a loss that the verifier did not name."""
 
     def __init__(self, message: str, *, code: int = 1) -> None:
         """Choose the exit code."""
@@ -117,11 +118,24 @@ def _checked_signer(path: Path) -> checkpoints.Signer:
     type=FILE,
     help="A checkpoint kept elsewhere (JSON); may be repeated.",
 )
-def verify_(log: Path, key: Path, kept: tuple[Path, ...]) -> None:
-    """Verify chain, tree and signature of an exported log; needs no database and no network."""
+@click.option(
+    "--known-loss",
+    "known",
+    multiple=True,
+    type=click.IntRange(min=1),
+    help="Record by which a lost book was made again, as you know; may be repeated.",
+)
+def verify_(log: Path, key: Path, kept: tuple[Path, ...], known: tuple[int, ...]) -> None:
+    """Verify chain, tree and signature of an exported log; needs no database and no network.
+
+    Exit code 3: all holds, but a checkpoint is of what was lost at a record that --known-loss did
+    not name.
+    """
     anchors = [read_checkpoint(path) for path in kept]
     try:
-        found = audit_verify.verify_log(log, key.read_text("utf-8"), anchors)
+        found = audit_verify.verify_log(log, key.read_text("utf-8"), anchors, known_losses=known)
+    except audit_verify.UnknownLossError as error:
+        raise Bad(f"{log}: {error}", code=3) from error
     except audit_verify.LogError as error:
         raise Bad(f"{log}: {error}") from error
     except ValueError as error:
@@ -129,6 +143,10 @@ def verify_(log: Path, key: Path, kept: tuple[Path, ...]) -> None:
     also = f", and continues {found.anchors} kept checkpoints" if found.anchors else ""
     if found.abandoned:
         also += f"; {found.abandoned} kept checkpoints are of what a restore abandoned"
+    for loss in found.losses:
+        also += f"; the book was lost: what came after record {loss.kept} is not known"
+        if loss.anchors:
+            also += f", and {len(loss.anchors)} kept checkpoints of it were compared with nothing"
     epoch = f", epoch {found.epoch}" if found.epoch > 1 else ""
     click.echo(
         f"ok: {found.size} records{epoch}, root {found.root}, signed {found.checkpoint.ts}{also}"

@@ -9,11 +9,15 @@ A restore leaves a record that opens an epoch and names how many records were ke
 abandoned, with their roots. What it says is checked too: a kept checkpoint of an older epoch either
 lies in what was kept, or has the very root that was abandoned, or is one of those that only the
 backup of the abandoned state can be compared with; it is counted as such.
+
+A book that was lost and made again of a backup cannot say what is missing: its record says 0. The
+kept checkpoints of what was lost can be compared with nothing, and somebody who cuts records off
+could write just that. So they verify only if the verifier knows of the loss and names the record.
 """
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +31,8 @@ EPOCH = re.compile(
     r"\S+ epoch (\d{1,9}) kept (\d{1,16}) ([0-9a-f]{64}) abandoned (\d{1,16}) ([0-9a-f]{64})\Z"
 )
 """The object of the record that opens an epoch."""
+LOST = (0, GENESIS)
+"""What a restore says to have abandoned where the book was lost: it is not known."""
 RECORD_MEMBERS = frozenset(
     {
         "seq",
@@ -47,6 +53,20 @@ class LogError(Exception):
     """What is wrong with a log, with the first bad line or record."""
 
 
+class UnknownLossError(LogError):
+    """A log that holds, with kept checkpoints that it cannot be compared with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """A restore of a lost book: what came after the `kept` records is not known to it."""
+
+    seq: int
+    kept: int
+    anchors: tuple[Checkpoint, ...]
+    """The kept checkpoints of more records than that."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Verified:
     """What a log that holds was found to contain."""
@@ -58,6 +78,8 @@ class Verified:
     epoch: int
     abandoned: int
     """Kept checkpoints inside what a restore abandoned: to be compared with its backup."""
+    losses: Sequence[Loss]
+    """Restores that did not know what they abandoned, the oldest first."""
 
 
 @dataclass(slots=True)
@@ -69,6 +91,9 @@ class _Walk:
     previous: str = GENESIS
     epoch: int = 1
     abandoned: int = 0
+    losses: list[Loss] = field(default_factory=list)
+    later: list[Checkpoint] = field(default_factory=list)
+    """Checkpoints of a later epoch than the records of their size: an epoch that has ended, too."""
 
     def add(self, number: int, record: dict[str, Any]) -> None:
         """Check one record and append its leaf."""
@@ -93,36 +118,65 @@ class _Walk:
         if match is None:
             raise LogError(f"record {seq}: a restore that does not say what it kept")
         epoch, kept, abandoned = int(match[1]), int(match[2]), int(match[4])
-        if (epoch, kept, match[3]) != (self.epoch + 1, self.tree.size, self.tree.root().hex()):
+        if (kept, match[3]) != (self.tree.size, self.tree.root().hex()) or epoch <= self.epoch:
             raise LogError(f"record {seq}: a restore that kept other records than it says")
-        for size in [size for size in self.anchors if size > kept]:
-            for anchor in [one for one in self.anchors[size] if one.epoch <= self.epoch]:
-                wrong = size == abandoned and anchor.root != match[5]
-                if wrong or size > abandoned:
+        ended = self.take_ended(kept, epoch)
+        if (abandoned, match[5]) == LOST:
+            self.losses.append(Loss(seq=seq, kept=kept, anchors=tuple(ended)))
+        else:
+            for anchor in ended:
+                wrong = anchor.size == abandoned and anchor.root != match[5]
+                if wrong or anchor.size > abandoned:
                     raise LogError(
-                        f"the {size} records of the checkpoint signed at {anchor.ts} are not those"
-                        f" that record {seq} says were abandoned"
+                        f"the {anchor.size} records of the checkpoint signed at {anchor.ts} are"
+                        f" not those that record {seq} says were abandoned"
                     )
-                self.abandoned += 1
-                self.anchors[size].remove(anchor)
+            self.abandoned += len(ended)
+        self.epoch = epoch
+
+    def take_ended(self, kept: int, epoch: int) -> list[Checkpoint]:
+        """Take out the checkpoints of older epochs that reach beyond the `kept` records.
+
+        A restore may bring back a state of an epoch before the last one: those between are over.
+        """
+        found = [one for one in self.later if one.epoch < epoch]
+        self.later = [one for one in self.later if one.epoch >= epoch]
+        for size in [size for size in self.anchors if size > kept]:
+            found += [one for one in self.anchors[size] if one.epoch < epoch]
+            self.anchors[size] = [one for one in self.anchors[size] if one.epoch >= epoch]
             if not self.anchors[size]:
                 del self.anchors[size]
-        self.epoch = epoch
+        return sorted(found, key=lambda one: one.size)
 
     def check_anchors(self) -> None:
         """Compare the tree with the checkpoints of its present size."""
         for anchor in self.anchors.pop(self.tree.size, ()):
-            if self.tree.root().hex() != anchor.root:
-                raise LogError(
-                    f"the first {anchor.size} records are not those of the checkpoint signed at"
-                    f" {anchor.ts}: history was rewritten"
-                )
+            if anchor.epoch > self.epoch:
+                self.later.append(anchor)
+            elif self.tree.root().hex() != anchor.root:
+                raise rewritten(anchor)
 
 
-def verify_log(path: Path, public_key: str, anchors: Sequence[Checkpoint] = ()) -> Verified:
+def rewritten(anchor: Checkpoint) -> LogError:
+    """Return what is wrong where other records stand than those of a kept checkpoint."""
+    return LogError(
+        f"the first {anchor.size} records are not those of the checkpoint signed at {anchor.ts}:"
+        " history was rewritten"
+    )
+
+
+def verify_log(
+    path: Path,
+    public_key: str,
+    anchors: Sequence[Checkpoint] = (),
+    *,
+    known_losses: Collection[int] = (),
+) -> Verified:
     """Verify an exported log; `anchors` are checkpoints that were kept elsewhere.
 
-    Raises LogError naming the first thing that is wrong, ValueError if the key is not a key.
+    `known_losses` are numbers of records by which a lost book was made again. Raises LogError
+    naming the first thing that is wrong, UnknownLossError if all holds but a kept checkpoint is of
+    what was lost at a record that is not among these, ValueError if the key is not a key.
     """
     for anchor in anchors:
         check_signature(anchor, public_key, f"the kept checkpoint of {anchor.ts}")
@@ -143,14 +197,33 @@ def verify_log(path: Path, public_key: str, anchors: Sequence[Checkpoint] = ()) 
     if last is None:
         raise LogError("the log does not end with its checkpoint: it was cut short")
     check_closing(last, walk, public_key, max((anchor.epoch for anchor in anchors), default=0))
+    check_losses(walk.losses, known_losses)
+    lost = sum(len(loss.anchors) for loss in walk.losses)
     return Verified(
         size=last.size,
         root=last.root,
         checkpoint=last,
-        anchors=len(anchors) - walk.abandoned,
+        anchors=len(anchors) - walk.abandoned - lost,
         epoch=walk.epoch,
         abandoned=walk.abandoned,
+        losses=walk.losses,
     )
+
+
+def check_losses(losses: Sequence[Loss], known: Collection[int]) -> None:
+    """Compare the losses that the log tells of with those that the verifier knows of."""
+    if strange := sorted(set(known) - {loss.seq for loss in losses}):
+        raise LogError(f"record {strange[0]} is not the restore of a lost book")
+    for loss in losses:
+        if loss.anchors and loss.seq not in known:
+            newest = loss.anchors[-1]
+            raise UnknownLossError(
+                f"the log holds, but record {loss.seq} says that the book was lost and made again"
+                f" with what came up to record {loss.kept}: the records {loss.kept + 1} to"
+                f" {newest.size} of the checkpoint signed at {newest.ts} are gone, and it cannot be"
+                " compared with anything. If you know of that loss, name it: --known-loss"
+                f" {loss.seq}; if you do not, records were cut off"
+            )
 
 
 def lines(file: Iterable[bytes]) -> Iterator[dict[str, Any]]:
@@ -186,6 +259,8 @@ def check_closing(last: Checkpoint, walk: _Walk, public_key: str, epoch: int) ->
         raise LogError(f"the log has {walk.tree.size} records, its checkpoint says {last.size}")
     if walk.tree.root().hex() != last.root:
         raise LogError("the records are not those that the log's checkpoint was signed over")
+    if walk.later:
+        raise rewritten(walk.later[0])
     if walk.anchors:
         size = min(walk.anchors)
         raise LogError(

@@ -204,7 +204,7 @@ def test_how_the_deployment_is_run_is_left_as_it_is(deployment: Deployment) -> N
     assert full["id"] in {one["id"] for one in admin.get("/v1/backups?limit=200").body["data"]}
 
 
-def test_a_restore_can_itself_be_taken_back(deployment: Deployment) -> None:
+def test_a_restore_can_itself_be_taken_back(deployment: Deployment, tmp_path: Path) -> None:
     admin = deployment.admin
     account = admin.funded(100)
     full = deployment.backup()
@@ -212,10 +212,14 @@ def test_a_restore_can_itself_be_taken_back(deployment: Deployment) -> None:
     deployment.restored(full)
     catalogue = admin.get("/v1/backups?sort=-seq&limit=2").body["data"]
     assert [one["type"] for one in catalogue] == ["full", "full"]
-    first = deployment.checkpoint()["epoch"]
+    between = deployment.checkpoint()
     deployment.restored(catalogue[0])
     assert admin.balances(account)["ledger"] == 111
-    assert deployment.checkpoint()["epoch"] == first + 1
+    log, key = tmp_path / "log.jsonl", deployment.capabilities()["audit"]["checkpoint_key"]
+    audit_cli.export(deployment.database, log)
+    found = audit_verify.verify_log(log, key, [parsed(between)])
+    assert (found.epoch, found.abandoned) == (between["epoch"] + 1, 1)
+    assert deployment.checkpoint()["epoch"] == between["epoch"] + 1
     # The moment between the two lay in an epoch that neither backup nor book continue.
     assert deployment.maintenance(True).status == 200
     assert deployment.restore(full, now()).code == "backup_invalid"

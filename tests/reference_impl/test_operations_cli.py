@@ -1,6 +1,7 @@
 """Configuration, migrations and backups from the command line."""
 
 import contextlib
+import json
 import os
 import sqlite3
 import tomllib
@@ -244,6 +245,51 @@ def test_without_the_key_file_nothing_is_restored(tmp_path: Path) -> None:
     assert refused.exit_code == 2
     assert "book.db.key" in refused.output
     assert not path.exists()
+
+
+def test_the_past_of_a_book_that_was_lost_is_verified(tmp_path: Path) -> None:
+    """What came after the backup is gone: neither told as forged nor passed over in silence."""
+    path, key = tmp_path / "book.db", tmp_path / "key.pem"
+    with opened(tmp_path) as desk:
+        funded(desk, 50)
+    made = run("backup", "create", "--database", path).output.strip()
+    with opened(tmp_path) as desk:
+        before = desk.get("/v1/audit/checkpoint").json
+        funded(desk, 60)
+        later = desk.get("/v1/audit/checkpoint").json
+    for name in ("book.db", "book.db-wal", "book.db-shm"):
+        (tmp_path / name).unlink(missing_ok=True)
+    assert run("backup", "restore", "--database", path, made).exit_code == 0
+    log = tmp_path / "log.jsonl"
+    assert run("audit", "export", "--database", path, "--out", log).exit_code == 0
+    key.write_text(run("audit", "key", "--database", path).output)
+    kept = []
+    for checkpoint in (before, later):
+        file = tmp_path / f"{checkpoint['size']}.json"
+        file.write_text(json.dumps(checkpoint))
+        kept.append(file)
+    record = json.loads(log.read_bytes().splitlines()[-3])
+    assert record["action"] == "restoreBackup"
+    lost = record["seq"]
+
+    verify = ("audit", "verify", "--log", log, "--key", key, "--checkpoint")
+    found = run(*verify[:-1])
+    assert (found.exit_code, f"after record {lost - 1} is not known" in found.output) == (0, True)
+    found = run(*verify, kept[1])
+    assert found.exit_code == 3
+    assert f"record {lost} says that the book was lost" in found.output
+    assert f"the records {lost} to {later['size']} of the checkpoint" in found.output
+    assert "abandoned" not in found.output
+    found = run(*verify, kept[1], "--known-loss", str(lost))
+    assert found.exit_code == 0, found.output
+    assert "1 kept checkpoints of it were compared with nothing" in found.output
+    assert "continues" not in found.output
+    strange = run(*verify, kept[1], "--known-loss", str(lost - 1))
+    assert (strange.exit_code, "is not the restore of a lost book" in strange.output) == (1, True)
+    # What is false stays false, whatever is known to be lost.
+    forged = json.loads(kept[1].read_text()) | {"root": "00" * 32}
+    kept[1].write_text(json.dumps(forged))
+    assert run(*verify, kept[1], "--known-loss", str(lost)).exit_code == 1
 
 
 # ---- the way back in time ------------------------------------------------------------------
