@@ -86,12 +86,15 @@ def serve(
     ports.check_port(settings.host, settings.port)
     runtime = Path(tempfile.mkdtemp(prefix="alluse-"))
     (runtime / "started").write_text(str(time.time()), "ascii")
-    stop = threading.Event()
-    previous = [(number, signal.signal(number, lambda *_: stop.set())) for number in _SIGNALS]
+    asked: list[int] = []
+    previous = [(one, signal.signal(one, lambda got, _: asked.append(got))) for one in _SIGNALS]
     try:
-        return _supervise(
-            settings, factory, stop=_until(stop, die_with_parent), run=(runtime, ready or announce)
+        code = _supervise(
+            settings, factory, stop=_until(asked, die_with_parent), run=(runtime, ready or announce)
         )
+        if code == 0:
+            stopping.give_back(settings.database, runtime)
+        return code
     finally:
         for number, handler in previous:
             signal.signal(number, handler)
@@ -107,13 +110,19 @@ def announce(event: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def _until(stop: threading.Event, die_with_parent: bool) -> Callable[[float], bool]:
-    """Return a wait that tells whether it is time to stop."""
+def _until(asked: list[int], die_with_parent: bool) -> Callable[[float], bool]:
+    """Return a wait that tells whether it is time to stop; `asked` holds the signals so far.
+
+    No threading.Event: its lock is taken by `wait` and by `set`, and a signal handler that calls
+    `set` in the middle of `wait` waits for itself for ever.
+    """
     parent = os.getppid()
 
     def wait(timeout_s: float) -> bool:
-        orphaned = die_with_parent and os.getppid() != parent
-        return orphaned or stop.wait(timeout_s)
+        if asked or (die_with_parent and os.getppid() != parent):
+            return True
+        time.sleep(timeout_s)
+        return bool(asked)
 
     return wait
 
@@ -220,6 +229,10 @@ def _run_group(settings: Settings, factory: str, runtime: Path, lifeline: int) -
     import_module_of(factory)
 
     def load(*_: object) -> Any:
+        for number in _SIGNALS:
+            # Until granian has its own handler in this worker it has that of the main process,
+            # which here does nothing: a stop that comes so early would go unheard.
+            signal.signal(number, lambda *_: sys.exit(0))
         end_with(lifeline)
         return load_app()
 

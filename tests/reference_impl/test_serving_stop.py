@@ -1,0 +1,103 @@
+"""A stop that was asked for is heard whenever it comes, and is no crash."""
+
+import contextlib
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def database(make_database: Callable[[Path], Path], tmp_path: Path) -> Path:
+    return make_database(tmp_path / "book.db")
+
+
+def eventually(condition: Callable[[], bool], within_s: float) -> bool:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+START = """
+import sys
+from pathlib import Path
+from reference_impl import serving
+from reference_impl.config import Settings
+sys.path.insert(0, sys.argv[1])
+settings = Settings(database=Path(sys.argv[2]), workers=1)
+sys.exit(serving.serve(settings, sys.argv[3], die_with_parent=True))
+"""
+EARLY = """
+import signal, sys
+from reference_impl import serving
+wait = None
+for _ in range(3000):
+    asked = []
+    wait = serving._until(asked, False)
+    signal.signal(signal.SIGALRM, lambda got, _: asked.append(got))
+    signal.setitimer(signal.ITIMER_REAL, 0.0001)
+    while not wait(0):
+        pass
+"""
+
+
+def test_a_signal_is_heard_at_every_moment() -> None:
+    result = subprocess.run([sys.executable, "-c", EARLY], timeout=60, check=False)
+    assert result.returncode == 0
+
+
+def test_a_stop_during_the_start_is_quick_and_no_crash(database: Path, tmp_path: Path) -> None:
+    """A worker that is still building its application hears of it; what it holds is given back."""
+    (tmp_path / "slow_app.py").write_text(
+        "import os, pathlib, time\n"
+        "def make():\n"
+        "    from reference_impl.app import create_app\n"
+        "    app = create_app()\n"
+        "    time.sleep(1.5)\n"  # the leases are taken
+        f"    pathlib.Path({str(tmp_path)!r}, f'built-{{os.getpid()}}').touch()\n"
+        "    time.sleep(60)\n"
+        "    return app\n"
+    )
+    command = [sys.executable, "-c", START, str(tmp_path), str(database), "slow_app:make"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        assert eventually(lambda: bool(list(tmp_path.glob("built-*"))), 15)
+        assert leases_held(database) > 0
+        begun_s = time.monotonic()
+        process.terminate()
+        assert process.wait(30) == 0
+        assert time.monotonic() - begun_s < 3, "it was told, and not killed for not hearing"
+    assert leases_held(database) == 0
+
+
+def test_a_worker_killed_by_the_stop_has_not_crashed(database: Path, tmp_path: Path) -> None:
+    """What did not end in time, and could not give its leases back, was stopped all the same."""
+    (tmp_path / "deaf_app.py").write_text(
+        "import pathlib, signal, time\n"
+        "def make():\n"
+        "    from reference_impl.app import create_app\n"
+        "    app = create_app()\n"
+        "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "    time.sleep(1.5)\n"
+        f"    pathlib.Path({str(tmp_path)!r}, 'built').touch()\n"
+        "    time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", START, str(tmp_path), str(database), "deaf_app:make"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        assert eventually((tmp_path / "built").exists, 15)
+        assert leases_held(database) > 0
+        process.terminate()
+        assert process.wait(40) == 0
+    assert leases_held(database) == 0
+
+
+def leases_held(database: Path) -> int:
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        row = connection.execute("SELECT count(*) FROM leases WHERE until > 0").fetchone()
+    return int(row[0])
