@@ -35,13 +35,20 @@ class Entry(msgspec.Struct, frozen=True):
     trace_id: str = ""
     span_id: str = ""
     principal: str = ""
+    expected: bool = False
+    """A 5xx that is no fault: readiness of a server that is about to stop."""
+
+    @property
+    def level(self) -> str:
+        """The level of its line."""
+        return "error" if self.status[0] == "5" and not self.expected else "info"
 
 
 def line(entry: Entry) -> bytes:
     """Render one line."""
     document = {
         "ts": clock.text(int(entry.ended_s * 1000)),
-        "level": "error" if entry.status[0] == "5" else "info",
+        "level": entry.level,
         "logger": "access",
         "message": "request",
         "method": entry.method,
@@ -66,7 +73,7 @@ class AccessLog:
         everything: bool,
         dropped: Callable[[], None] = lambda: None,
     ) -> None:
-        """Write to standard error unless told otherwise; without `everything` only 5xx."""
+        """Write to standard error unless told otherwise; without `everything` only errors."""
         self._write = write or write_to_stderr
         self.everything = everything
         self._dropped = dropped
@@ -77,6 +84,8 @@ class AccessLog:
 
     def put(self, entry: Entry) -> None:
         """Take a line without waiting; the first one starts the thread."""
+        if not self.everything and entry.level != "error":
+            return
         if not self._started:
             self._start()
         if len(self._waiting) >= WAITING_MAX:

@@ -137,11 +137,11 @@ class Background:
         for job in self._jobs.values():
             job.wake.set()
         for thread in (*threads, *([self._keeper] if self._keeper else [])):
-            thread.join(STOP_S / (len(threads) + 1))
-        with contextlib.suppress(Problem, sqlite3.Error):
+            if thread.is_alive():  # one that is about to start ends at once, and cannot be joined
+                thread.join(STOP_S / (len(threads) + 1))
+        with contextlib.suppress(Problem, sqlite3.Error, OSError):
             self.give_back()
-        if (note := _alive()) is not None:
-            with contextlib.suppress(OSError):
+            if (note := _alive()) is not None:  # without it, the server gives them back
                 note.unlink(missing_ok=True)
 
     def owns(self, name: str) -> bool:
@@ -174,7 +174,7 @@ class Background:
 
         def run(connection: sqlite3.Connection) -> dict[str, tuple[int, tuple[str, int] | None]]:
             now, got = clock.now_ms(), {}
-            for job in due:
+            for job in () if self._ended.is_set() else due:  # what was given back stays so
                 mine, lost = take(connection, job.name, holder, now)
                 got[job.name] = (now + LEASE_MS if mine else 0, lost)
             return got

@@ -142,7 +142,8 @@ class Settings:
     backup_folder: str = ""
     """Where backups are kept; empty: beside the database, in its name and `.backups`."""
     production: bool = False
-    """Refuse to start with anything that has no place in production."""
+    """Refuse to start with testability, alert_scale, metrics off, disk_free_min 0 or log_level
+    debug."""
     testability: bool = False
     """Offer the clock, snapshots and resets of the module testability."""
 

@@ -43,6 +43,7 @@ def live() -> flask.Response:
 def ready() -> flask.Response:
     """Tell whether this process can read and write the book; the detail is for operators."""
     if stopping.draining():
+        flask.g.expected = True  # no fault, whoever asks and however often
         return _respond(503, {"status": "fail", "output": "the server is stopping"})
     checks = findings(web.services())
     statuses = {found["status"] for found, *_ in checks.values()}

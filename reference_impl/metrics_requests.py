@@ -106,6 +106,7 @@ def entry(labels: tuple[str, str, str], seconds: float, held: Any) -> Entry:
         "" if trace is None else trace.trace_id,
         "" if trace is None else trace.span_id,
         known.get("actor", ""),
+        known.get("expected", False),
     )
 
 

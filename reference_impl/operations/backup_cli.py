@@ -184,6 +184,7 @@ def rebuild(
             copy.execute("BEGIN")
             for table in restore.FLEETING:
                 copy.execute(f"DELETE FROM {table}")  # noqa: S608 - own names
+            copy.execute("DELETE FROM leases")  # whoever had them then has not ended without notice
             copy.execute("DELETE FROM backups")
             for one in known:
                 resources.enter(copy, one)

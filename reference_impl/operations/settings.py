@@ -237,6 +237,18 @@ def together(found: Mapping[str, Any]) -> list[str]:
             )
         if found.get("log_level") == "debug":
             wrong.append("log_level: debug has no place in production; choose info")
+        if (scale := found.get("alert_scale", 1)) != 1:
+            wrong.append(
+                f"alert_scale: {scale} lets alerts come and go too early, and is for tests; leave"
+                " it out"
+            )
+        if found.get("disk_free_min") == 0:
+            wrong.append(
+                "disk_free_min: with 0 readiness says yes until the disk is full; leave it out, or"
+                " choose more"
+            )
+        if found.get("metrics") is False:
+            wrong.append("metrics: without them alerts and dashboards see nothing; switch them on")
     return wrong
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from reference_impl import access_log
@@ -98,6 +99,18 @@ def test_it_is_not_written_where_it_is_not_wanted(
 
 def entry(status: str = "200") -> Entry:
     return Entry(1.0, "GET", "/v1/accounts", status, 0.001, "r", "t", "s", "usr_1")
+
+
+def test_a_readiness_that_says_no_before_a_stop_is_no_error() -> None:
+    stopping = msgspec.structs.replace(entry("503"), expected=True)
+    for everything, levels in ((True, ["error", "info"]), (False, ["error"])):
+        lines: list[bytes] = []
+        log = AccessLog(lines.append, everything=everything)
+        for one in (entry("503"), stopping):
+            log.put(one)
+        log.close()
+        found = [json.loads(line)["level"] for line in b"".join(lines).splitlines()]
+        assert found == levels
 
 
 def test_a_reader_that_is_too_slow_costs_lines_and_not_requests(

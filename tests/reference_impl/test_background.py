@@ -79,6 +79,35 @@ def test_a_lease_that_was_given_back_is_taken_at_once_and_nobody_was_lost(desk: 
     assert lost == []
 
 
+def test_a_stop_that_comes_as_a_thread_is_about_to_start_gives_the_leases_back(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = worker(desk, "one", lambda: None)
+    with monkeypatch.context() as hurt:
+        hurt.setattr(background.threading.Thread, "start", lambda _: one.stop())
+        one._keep()  # noqa: SLF001 - what the thread runs that tends the leases
+    held = background.owner(desk.services.readers.get(), "sweep")
+    assert held == ("one", 0)
+
+
+def test_a_worker_that_stops_takes_no_lease_any_more(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was about to take some when the stop came, and its turn to write is after that."""
+    one, submit = worker(desk, "one", lambda: None), desk.services.writer.submit
+    with monkeypatch.context() as hurt:
+
+        def stop_first(change: object) -> object:
+            hurt.setattr(desk.services.writer, "submit", submit)
+            one.stop()
+            return submit(change)
+
+        hurt.setattr(desk.services.writer, "submit", stop_first)
+        one.tend()
+    held = background.owner(desk.services.readers.get(), "sweep")
+    assert held is None or held[1] == 0
+
+
 def test_a_lease_of_a_clock_gone_wrong_is_free(desk: Desk) -> None:
     one, two = (worker(desk, name, lambda: None) for name in ("one", "two"))
     desk.hands.advance(3600)

@@ -1,7 +1,6 @@
-"""Configuration, migrations and backups from the command line."""
+"""Configuration, migrations and the way back in time, from the command line."""
 
 import contextlib
-import json
 import os
 import sqlite3
 import tomllib
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from reference_impl import database, sealed, setup
+from reference_impl import database, setup
 from reference_impl.__main__ import main
 from reference_impl.config import Settings, StartRefusedError
 from reference_impl.operations import migrations, moment, settings, undo
@@ -59,6 +58,9 @@ def test_the_command_line_goes_before_the_variable_before_the_file(tmp_path: Pat
         ("[server]\nport = 1", "server: there is no such key"),
         ("port =", "is not TOML"),
         ("production = true\ntestability = true", "testability: it lets anybody turn the clock"),
+        ("production = true\nalert_scale = 60", "alert_scale: 60 lets alerts come and go too"),
+        ("production = true\ndisk_free_min = 0", "disk_free_min: with 0 readiness says yes"),
+        ("production = true\nmetrics = false", "metrics: without them alerts and dashboards"),
         ('host = "0.0.0.0"', "plain HTTP is served on loopback only"),
         ('password_complexity = "greek"', "'greek' is no class"),
     ],
@@ -204,92 +206,6 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 99")
     assert "newer version" in run("migrate", "--database", path).output
-
-
-# ---- backups after a loss ------------------------------------------------------------------
-
-
-def test_a_lost_book_is_made_again_from_its_backups(tmp_path: Path) -> None:
-    path = tmp_path / "book.db"
-    with opened(tmp_path) as desk:
-        account = funded(desk, 50)
-    assert run("backup", "create", "--database", path).exit_code == 0
-    with opened(tmp_path) as desk:
-        more = funded(desk, 60)
-    made = run("backup", "create", "--database", path, "--type", "incremental").output.strip()
-    refused = run("backup", "restore", "--database", path, made)
-    assert "is there; move it away" in refused.output
-    path.unlink()
-    for name in ("book.db-wal", "book.db-shm"):
-        (tmp_path / name).unlink(missing_ok=True)
-    listed = run("backup", "list", "--database", path).output.splitlines()
-    assert [line.split()[1] for line in listed] == ["full", "incremental"]
-    checked = run("backup", "verify", "--database", path, made)
-    assert checked.exit_code == 0, checked.output
-    done = run("backup", "restore", "--database", path, made)
-    assert done.exit_code == 0, done.output
-    assert done.output.startswith("epoch 2")
-    with opened(tmp_path) as desk:
-        for one, amount in ((account, 50), (more, 60)):
-            assert desk.get(f"/v1/accounts/{one}").json["balances"]["ledger"] == amount
-        assert len(desk.get("/v1/backups").json["data"]) == 2
-
-
-def test_without_the_key_file_nothing_is_restored(tmp_path: Path) -> None:
-    path = tmp_path / "book.db"
-    setup.create(path, "admin", ADMIN_PASSWORD)
-    made = run("backup", "create", "--database", path).output.strip()
-    path.unlink()
-    sealed.key_path(path).unlink()
-    refused = run("backup", "restore", "--database", path, made)
-    assert refused.exit_code == 2
-    assert "book.db.key" in refused.output
-    assert not path.exists()
-
-
-def test_the_past_of_a_book_that_was_lost_is_verified(tmp_path: Path) -> None:
-    """What came after the backup is gone: neither told as forged nor passed over in silence."""
-    path, key = tmp_path / "book.db", tmp_path / "key.pem"
-    with opened(tmp_path) as desk:
-        funded(desk, 50)
-    made = run("backup", "create", "--database", path).output.strip()
-    with opened(tmp_path) as desk:
-        before = desk.get("/v1/audit/checkpoint").json
-        funded(desk, 60)
-        later = desk.get("/v1/audit/checkpoint").json
-    for name in ("book.db", "book.db-wal", "book.db-shm"):
-        (tmp_path / name).unlink(missing_ok=True)
-    assert run("backup", "restore", "--database", path, made).exit_code == 0
-    log = tmp_path / "log.jsonl"
-    assert run("audit", "export", "--database", path, "--out", log).exit_code == 0
-    key.write_text(run("audit", "key", "--database", path).output)
-    kept = []
-    for checkpoint in (before, later):
-        file = tmp_path / f"{checkpoint['size']}.json"
-        file.write_text(json.dumps(checkpoint))
-        kept.append(file)
-    record = json.loads(log.read_bytes().splitlines()[-3])
-    assert record["action"] == "restoreBackup"
-    lost = record["seq"]
-
-    verify = ("audit", "verify", "--log", log, "--key", key, "--checkpoint")
-    found = run(*verify[:-1])
-    assert (found.exit_code, f"after record {lost - 1} is not known" in found.output) == (0, True)
-    found = run(*verify, kept[1])
-    assert found.exit_code == 3
-    assert f"record {lost} says that the book was lost" in found.output
-    assert f"the records {lost} to {later['size']} of the checkpoint" in found.output
-    assert "abandoned" not in found.output
-    found = run(*verify, kept[1], "--known-loss", str(lost))
-    assert found.exit_code == 0, found.output
-    assert "1 kept checkpoints of it were compared with nothing" in found.output
-    assert "continues" not in found.output
-    strange = run(*verify, kept[1], "--known-loss", str(lost - 1))
-    assert (strange.exit_code, "is not the restore of a lost book" in strange.output) == (1, True)
-    # What is false stays false, whatever is known to be lost.
-    forged = json.loads(kept[1].read_text()) | {"root": "00" * 32}
-    kept[1].write_text(json.dumps(forged))
-    assert run(*verify, kept[1], "--known-loss", str(lost)).exit_code == 1
 
 
 # ---- the way back in time ------------------------------------------------------------------

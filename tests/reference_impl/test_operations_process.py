@@ -85,7 +85,8 @@ def test_stopping_says_so_first_answers_what_was_begun_and_loses_nothing(
     database = make_database(tmp_path / "book.db")
     config = tmp_path / "reference.toml"
     config.write_text("drain_s = 1.0\nworkers = 2\n")
-    server = run_server(database, "--config", str(config))
+    with (tmp_path / "stderr").open("wb") as stderr:
+        server = run_server(database, "--config", str(config), stderr=stderr.fileno())
     admin = log_in(server.port, "admin", ADMIN_PASSWORD)
     account = admin.funded(1)
     booked: list[int] = []
@@ -118,6 +119,7 @@ def test_stopping_says_so_first_answers_what_was_begun_and_loses_nothing(
     for thread in threads:
         thread.join(20)
     assert set(booked) == {201}
+    assert "/health/ready" not in (tmp_path / "stderr").read_text(), "to stop is no error"
 
     again = run_server(database)
     admin = log_in(again.port, "admin", ADMIN_PASSWORD)
