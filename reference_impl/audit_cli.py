@@ -24,8 +24,11 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 class Bad(click.ClickException):
-    """One line on standard error; the exit code is 1 if it does not verify, 2 if it cannot be read,
-    3 if it holds but for checkpoints of a loss that the verifier did not name."""
+    """One line on standard error, and an exit code.
+
+    1: it does not verify; 2: it cannot be read; 3: it holds, but for checkpoints of a loss that the
+    verifier did not name.
+    """
 
     def __init__(self, message: str, *, code: int = 1) -> None:
         """Choose the exit code."""

@@ -1,8 +1,11 @@
 """Jobs beside the requests: one owner at a time, another when it dies, and small errors."""
 
 import dataclasses
-from collections.abc import Iterator
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,8 +87,8 @@ def test_a_stop_that_comes_as_a_thread_is_about_to_start_gives_the_leases_back(
 ) -> None:
     one = worker(desk, "one", lambda: None)
     with monkeypatch.context() as hurt:
-        hurt.setattr(background.threading.Thread, "start", lambda _: one.stop())
-        one._keep()  # noqa: SLF001 - what the thread runs that tends the leases
+        hurt.setattr(threading.Thread, "start", lambda _: one.stop())
+        one._keep()
     held = background.owner(desk.services.readers.get(), "sweep")
     assert held == ("one", 0)
 
@@ -97,7 +100,7 @@ def test_a_worker_that_stops_takes_no_lease_any_more(
     one, submit = worker(desk, "one", lambda: None), desk.services.writer.submit
     with monkeypatch.context() as hurt:
 
-        def stop_first(change: object) -> object:
+        def stop_first(change: Callable[[sqlite3.Connection], Any]) -> Any:
             hurt.setattr(desk.services.writer, "submit", submit)
             one.stop()
             return submit(change)
