@@ -5,6 +5,7 @@ python tests/benchmarks/bench_reference.py [STARTS]
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import statistics
@@ -45,6 +46,13 @@ def resident_mb(pid: int) -> float:
         return 0.0
     line = next((row for row in status.splitlines() if row.startswith("VmRSS")), "VmRSS: 0 kB")
     return int(line.split()[1]) / 1024
+
+
+def processor_s(pid: int) -> float:
+    """Return what a process and its descendants have used."""
+    stats = [Path(f"/proc/{member}/stat").read_text("ascii") for member in family(pid)]
+    ticks = (stat.rpartition(")")[2].split()[11:13] for stat in stats)
+    return sum(map(int, itertools.chain(*ticks))) / os.sysconf("SC_CLK_TCK")
 
 
 def log_in(url: str) -> int:

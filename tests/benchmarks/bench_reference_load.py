@@ -24,8 +24,8 @@ from pathlib import Path
 import load_requests
 import planted_book
 import reference_under_load as under_load
-from bench_reference import family, resident_mb
-from loadgen import Result, closed_list, closed_loop, open_loop
+from bench_reference import family, processor_s, resident_mb
+from loadgen import Result, closed_list, closed_loop, get, open_loop
 from reference_under_load import Running
 
 ACCOUNTS = 1000
@@ -36,7 +36,8 @@ PARTS_OFF = (
     *("audit", "outbox", "metrics", "access_log", "authentication", "idempotency", "rates"),
     "logs",
 )
-SECTIONS = ("single", "open", "batch", "read", "operations", "off", "scaling", "soak")
+SECTIONS = ("single", "open", "batch", "read", "operations", "off", "scaling", "scrape", "soak")
+SCRAPE_EVERY_S = 15.0
 ACHIEVED = {
     "createAccount": 65.3,
     "getAccount": 312.5,
@@ -290,6 +291,21 @@ def scaling(bench: Bench, sizes: Sequence[int]) -> None:
             )
 
 
+def scrape(bench: Bench) -> None:
+    """Processor time of a scrape of the metrics, and its share at the usual interval."""
+    with new_reference(bench, "scrape", 100_000) as server:
+        server.log_in()
+        request = get("/metrics", token=server.token)
+        before_s = processor_s(server.pid)
+        result = _clean(
+            closed_loop(server.url, lambda _: request, connections=1, seconds=bench.seconds)
+        )
+        each_s = (processor_s(server.pid) - before_s) / len(result.latencies_s)
+    share = each_s / SCRAPE_EVERY_S
+    found = f"{each_s * 1000:.1f} ms, {share:.2%} of a processor at one in {SCRAPE_EVERY_S:.0f} s"
+    bench.line("a scrape of the metrics", found, share < 0.05, "< 5 %")
+
+
 def soak(bench: Bench, minutes: float) -> None:
     """Memory of the processes under half of what they can do, minute by minute."""
     with new_reference(bench, "soak") as server:
@@ -366,6 +382,8 @@ def main() -> int:
             off(bench)
         if "scaling" in chosen:
             scaling(bench, sizes)
+        if "scrape" in chosen:
+            scrape(bench)
         if options.soak:
             soak(bench, options.soak)
     if options.markdown:
