@@ -26,8 +26,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from . import database, logs, runtime_dir, sealed, spans, writer
-from .config import Settings, StartRefusedError, from_environment
+from . import database, logs, runtime_dir, sealed, spans, tls, writer
+from .config import Settings, from_environment
 from .integration import registry
 from .operations import ports, stopping
 
@@ -79,7 +79,7 @@ def serve(
     """
     database.check(settings.database)
     sealed.read_keys(settings.database)
-    check_certificate(settings)
+    tls.check(settings)
     spans.check(settings)
     registry.load(os.environ, registry.timing(settings))
     settings = replace(settings, port=settings.port or ports.free_port(settings.host))
@@ -167,30 +167,6 @@ def ready_event(settings: Settings) -> dict[str, Any]:
         "workers": settings.workers,
         "pid": os.getpid(),
     }
-
-
-def check_certificate(settings: Settings) -> None:
-    """Refuse a certificate and key that cannot serve, before anything is started."""
-    if not (settings.certificate or settings.private_key):
-        return
-    if not (settings.certificate and settings.private_key):
-        raise StartRefusedError("--certificate and --key come together: give both files")
-    import ssl
-
-    def no_passphrase() -> str:
-        raise StartRefusedError(f"--key {settings.private_key}: has a passphrase; remove it")
-
-    for option, path in (("certificate", settings.certificate), ("key", settings.private_key)):
-        if not Path(path).is_file():
-            raise StartRefusedError(f"--{option} {path}: there is no such file")
-    try:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(settings.certificate, settings.private_key, no_passphrase)
-    except (ssl.SSLError, OSError) as error:
-        raise StartRefusedError(
-            f"--certificate {settings.certificate}, --key {settings.private_key}: not a pair of"
-            f" PEM files that belong together ({error})"
-        ) from error
 
 
 def start(settings: Settings, factory: str, runtime: Path) -> Group:

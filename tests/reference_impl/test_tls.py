@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from reference_impl import tls
 from reference_impl.config import Settings, StartRefusedError
-from reference_impl.serving import check_certificate
 
 
 def make_pair(folder: Path, passphrase: bytes | None = None) -> tuple[Path, Path]:
@@ -155,8 +155,8 @@ def test_a_pair_that_cannot_serve_is_refused_in_one_line(
     tmp_path: Path, pair: tuple[Path, Path]
 ) -> None:
     certificate, key = pair
-    check_certificate(settings(tmp_path, certificate, key))
-    check_certificate(settings(tmp_path, "", ""))
+    tls.check(settings(tmp_path, certificate, key))
+    tls.check(settings(tmp_path, "", ""))
     _, stranger = make_pair(tmp_path / "other")
     locked_certificate, locked_key = make_pair(tmp_path / "locked", b"open sesame")
     nonsense = tmp_path / "nonsense.pem"
@@ -171,5 +171,5 @@ def test_a_pair_that_cannot_serve_is_refused_in_one_line(
         ((locked_certificate, locked_key), "passphrase"),
     ):
         with pytest.raises(StartRefusedError, match=text) as refused:
-            check_certificate(settings(tmp_path, *wrong))
+            tls.check(settings(tmp_path, *wrong))
         assert "\n" not in str(refused.value)
