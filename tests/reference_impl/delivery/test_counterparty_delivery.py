@@ -202,9 +202,12 @@ def test_a_killed_server_goes_on_where_it_was(
         mark = parties.notification.mark()
         account = boss.funded(500)
         with parties.notification.fault(FaultKind.SLOW, delay_s=0.2):
-            for _ in range(20):
+
+            def a_second_delivery_has_begun() -> bool:
                 boss.book("deposit", 1, to_account_id=account["id"])
-            eventually(lambda: parties.notification.mark() > mark + 1)
+                return parties.notification.mark() > mark + 1
+
+            eventually(a_second_delivery_has_begun)
             server.stop(signal.SIGKILL)
         server = start_server(database, *QUICK)
         try:
