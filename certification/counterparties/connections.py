@@ -106,9 +106,12 @@ class Port:
         """Open the port."""
         if self._server is None:
             held = bound_socket(self.guard.getsockname()[0], self.number)
+            # Not yet serving it is there at once: who opens or closes in between finds it, and no
+            # second listener is left behind that a refusal would not close.
             self._server = await asyncio.start_server(
-                self._serve, sock=held, backlog=BACKLOG, limit=CHUNK_BYTES
+                self._serve, sock=held, backlog=BACKLOG, limit=CHUNK_BYTES, start_serving=False
             )
+            await self._server.start_serving()
 
     def refuse(self) -> None:
         """Close the port and cut what is connected; new connections are refused."""
