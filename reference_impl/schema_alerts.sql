@@ -51,9 +51,9 @@ BEGIN
                          WHEN 'acknowledged' THEN 'alluse.alert.acknowledged'
                          ELSE 'alluse.alert.resolved' END,
            a.id,
-           CASE NEW.kind WHEN 'acknowledged' THEN 'firing'  -- the state before, of a change of it
-                         WHEN 'resolved' THEN iif(a.acknowledged_at IS NULL, 'firing', 'acknowledged')
-                         END,
+           CASE WHEN NEW.kind NOT IN ('acknowledged', 'resolved') THEN NULL  -- no change of the state
+                WHEN NEW.kind = 'resolved' AND a.acknowledged_at IS NOT NULL THEN 'acknowledged'
+                ELSE 'firing' END,                        -- the state before
            '{"alert":"' || a.name || '","labels":' || a.labels || ',"receivers":' || NEW.receivers
              || ',"status":"' || a.status || '"}',
            s.traceparent, NEW.at FROM alerts a, outbox_state s WHERE a.id = NEW.alert_id;

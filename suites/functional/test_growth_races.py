@@ -313,7 +313,8 @@ def check_reinvestment_or_withdrawal(ctx: Context) -> None:
 
     Why: Cash that became a position cannot also be paid out; a period is reinvested once.
     How: Two reinvestments of one period, a withdrawal of one unit and one of everything, at
-        once; all orders computed by the oracle; rounds until either side came first.
+        once, in every other round with that unit to spare; all orders computed by the oracle;
+        rounds until either side came first.
     Fails when: An answer is 5xx, or no order explains cash, positions and who was accepted.
         INCONCLUSIVE where only one order was ever seen.
     Remedy: Judge and book the reinvestment in one serialised transaction.
@@ -334,8 +335,10 @@ def check_reinvestment_or_withdrawal(ctx: Context) -> None:
         balances = ctx.arrange.balances(ready.account)
         return balances["ledger"], balances["total_value"] - balances["ledger"]
 
-    for race in bursts.rounds(ctx, ("reinvestment", "withdrawal")):
-        ready = growing.reinvestable(ctx)
+    for number, race in enumerate(bursts.rounds(ctx, ("reinvestment", "withdrawal"))):
+        # Without a unit to spare, a first withdrawal of one unit rightly ends the reinvestments;
+        # with it, both are still possible when they look, and only one may be booked.
+        ready = growing.reinvestable(ctx, spare=number % 2)
         start, path = growing.standing(ready.account), {"id": ready.account["id"]}
         body = ready.body(ctx)
         send = partial(growing.patiently, ctx, "reinvestAccount", path=path, body=body)
