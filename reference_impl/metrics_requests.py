@@ -11,7 +11,7 @@ import msgspec
 from . import metrics, problems
 from .access_log import AccessLog, Entry
 from .metrics import Metrics
-from .spans import Kind, Span, Spans
+from .spans import Kind, Span, Spans, just_ended
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -128,12 +128,11 @@ def served(labels: tuple[str, str, str], seconds: float, environ: Mapping[str, A
     failed = status[0] == "5"
     if failed:
         attributes["error.type"] = status
-    ended_ns = time.time_ns()
     return Span(
         trace=environ[HELD].trace,
         kind=Kind.SERVER,
         name=name,
-        times=(ended_ns - int(seconds * 1e9), ended_ns),
+        times=just_ended(seconds),
         attributes=attributes,
         failed=failed,
     )

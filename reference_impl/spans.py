@@ -7,6 +7,7 @@ nothing of OpenTelemetry is imported.
 
 import os
 import re
+import time
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Protocol
@@ -43,6 +44,12 @@ _FIX = "give a URL such as http://127.0.0.1:4318"
 
 Times = tuple[int, int]
 """Beginning and end, in nanoseconds since 1970."""
+
+
+def just_ended(took_s: float) -> Times:
+    """Return the times of what took so long and ended at this moment."""
+    ended_ns = time.time_ns()
+    return ended_ns - int(took_s * 1e9), ended_ns
 
 
 class Kind(StrEnum):

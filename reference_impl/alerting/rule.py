@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from reference_impl.metrics import OUTSIDE_CODES
+
 from .conditions import All, Condition, Is
 from .terms import Grown, Now, Number, Of, Quantile, Selector
 
@@ -121,9 +123,7 @@ def over(share_used: Of, limit: float) -> Is:
 
 ALL_REQUESTS = series(f"{REQUESTS}_count")
 ANSWERS_5XX = series(f"{REQUESTS}_count", ("status", "=~", "5.."))
-OUTSIDE_AWAY = series(
-    "http_server_problems_total", ("code", "=~", "circuit_open|integration_unavailable")
-)
+OUTSIDE_AWAY = series("http_server_problems_total", ("code", "=~", "|".join(OUTSIDE_CODES)))
 """Refusals, all 503, because an outside system fails: BreakerOpen and CallsFail tell of those."""
 OWN_ERRORS = Of(grown(ANSWERS_5XX), "-", grown(OUTSIDE_AWAY, zero=True))
 BUSY_WRITERS = Of(Now(of=series("writer_queue_length")), "/", Now(of=series("writer_queue_limit")))

@@ -1,6 +1,5 @@
 """What a call puts on the wire: headers and body, the same at each attempt but for the span."""
 
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
@@ -53,8 +52,7 @@ class Message:
             outcome=outcome,
             status=status,
         )
-        ended_ns = time.time_ns()
-        return spans.called(self.trace, attempt, (ended_ns - int(took_s * 1e9), ended_ns))
+        return spans.called(self.trace, attempt, spans.just_ended(took_s))
 
 
 def compose(call: "Call", point: Point, instance: str) -> Message:

@@ -94,6 +94,15 @@ class Desk:
     def post(self, path: str, body: Any = None) -> Any:
         return self.send("POST", path, body)
 
+    def funded(self, amount: int) -> str:
+        """Make an account with this much cash; return its id."""
+        body = {"type": "generation", "currency": "USD", "name": "One"}
+        account = str(self.post("/v1/accounts", body).json["id"])
+        money = {"amount": amount, "currency": "USD"}
+        entry = {"kind": "deposit", "amount": money, "to_account_id": account}
+        assert self.post("/v1/transactions", entry).status_code == 201
+        return account
+
     def try_login(self, username: str, password: str) -> Any:
         return self.post("/v1/auth/login", {"username": username, "password": password})
 

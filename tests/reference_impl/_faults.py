@@ -46,6 +46,9 @@ class Load:
             thread.join(PATIENCE_S)
         assert not any(thread.is_alive() for thread in self._threads), "a writer hangs"
 
+    def has_acknowledged(self, count: int) -> bool:
+        return len(self.acknowledged) >= count
+
     def _write(self, number: int) -> None:
         drawn = random.Random(number)  # noqa: S311 - which accounts, no secret
         while not self._stop.is_set():
@@ -162,15 +165,6 @@ def assert_replays(load: Load, most: int = 25) -> None:
     for key, (body, document) in list(load.acknowledged.items())[-most:]:
         assert load.send(connection, key, body) == (201, document)
     connection.close()
-
-
-def eventually(question: Any, within_s: float = PATIENCE_S) -> bool:
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        if question():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def children(pid: int) -> list[int]:

@@ -13,11 +13,14 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from certification.contract import Operation, load_contract
+
+if TYPE_CHECKING:
+    from ._collector import Collector
 
 ADMIN_PASSWORD = "an admin's long password"
 PASSWORD = "a long enough password"
@@ -310,6 +313,15 @@ def run_server() -> Iterator[Callable[..., Server]]:
     yield start
     for running in started:
         running.stop(signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def collector() -> Iterator["Collector"]:
+    """An OpenTelemetry collector on a free port."""
+    from ._collector import collecting  # only here: it loads protobuf
+
+    with collecting() as found:
+        yield found
 
 
 @pytest.fixture

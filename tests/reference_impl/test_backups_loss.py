@@ -9,29 +9,20 @@ from click.testing import CliRunner, Result
 from reference_impl import runtime_dir, sealed, setup
 from reference_impl.__main__ import main
 
-from ._desk import ADMIN_PASSWORD, Desk, opened
+from ._desk import ADMIN_PASSWORD, opened
 
 
 def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, [str(one) for one in arguments])
 
 
-def funded(desk: Desk, amount: int) -> str:
-    body = {"type": "generation", "currency": "USD", "name": "One"}
-    account = str(desk.post("/v1/accounts", body).json["id"])
-    money = {"amount": amount, "currency": "USD"}
-    entry = {"kind": "deposit", "amount": money, "to_account_id": account}
-    assert desk.post("/v1/transactions", entry).status_code == 201
-    return account
-
-
 def test_a_lost_book_is_made_again_from_its_backups(tmp_path: Path) -> None:
     path = tmp_path / "book.db"
     with opened(tmp_path) as desk:
-        account = funded(desk, 50)
+        account = desk.funded(50)
     assert run("backup", "create", "--database", path).exit_code == 0
     with opened(tmp_path) as desk:
-        more = funded(desk, 60)
+        more = desk.funded(60)
     made = run("backup", "create", "--database", path, "--type", "incremental").output.strip()
     refused = run("backup", "restore", "--database", path, made)
     assert "is there; move it away" in refused.output
@@ -92,11 +83,11 @@ def test_the_past_of_a_book_that_was_lost_is_verified(tmp_path: Path) -> None:
     """What came after the backup is gone: neither told as forged nor passed over in silence."""
     path, key = tmp_path / "book.db", tmp_path / "key.pem"
     with opened(tmp_path) as desk:
-        funded(desk, 50)
+        desk.funded(50)
     made = run("backup", "create", "--database", path).output.strip()
     with opened(tmp_path) as desk:
         before = desk.get("/v1/audit/checkpoint").json
-        funded(desk, 60)
+        desk.funded(60)
         later = desk.get("/v1/audit/checkpoint").json
     for name in ("book.db", "book.db-wal", "book.db-shm"):
         (tmp_path / name).unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from . import _faults as faults
+from ._waiting import eventually
 
 SPACE_MB = 6
 
@@ -170,11 +171,11 @@ def test_a_failed_sync_is_not_acknowledged_and_ends_the_worker(
     answer = admin.book("deposit", 7, to_account_id=account["id"], key=key)
     assert (answer.status, answer.code) == (503, "busy")
     assert "not known" in answer.body["detail"]
-    assert faults.eventually(lambda: not set(before) <= set(faults.workers(server)))
+    assert eventually(lambda: not set(before) <= set(faults.workers(server)))
     sync_fails.unlink()
-    assert faults.eventually(lambda: len(faults.workers(server)) == len(before))
-    assert faults.eventually(lambda: "the database is whole" in (tmp_path / "log").read_text())
-    assert faults.eventually(lambda: retried(admin, account, key) == 201)
+    assert eventually(lambda: len(faults.workers(server)) == len(before))
+    assert eventually(lambda: "the database is whole" in (tmp_path / "log").read_text())
+    assert eventually(lambda: retried(admin, account, key) == 201)
     assert admin.balances(account)["ledger"] == 12
     assert server.stop() == 0
     faults.assert_whole(database, faults.Load(server.port, "", []))
@@ -193,15 +194,15 @@ def test_under_load_no_write_is_acknowledged_that_was_not_synced(
     database, server, admin = serving_book(tmp_path, stderr=subprocess.DEVNULL)
     load = faults.start_load(admin)
     try:
-        assert faults.eventually(lambda: len(load.acknowledged) > 20)
+        assert eventually(lambda: len(load.acknowledged) > 20)
         sync_fails.touch()
-        assert faults.eventually(lambda: bool(load.refused))
+        assert eventually(lambda: bool(load.refused))
         time.sleep(1.0)  # what was synced before is answered by then
         silent = len(load.acknowledged)
         time.sleep(1.0)
         assert len(load.acknowledged) == silent
         sync_fails.unlink()
-        assert faults.eventually(lambda: len(load.acknowledged) > silent + 20)
+        assert eventually(lambda: len(load.acknowledged) > silent + 20)
     finally:
         load.stop()
     faults.assert_replays(load)

@@ -8,10 +8,12 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from . import _faults as faults
+from ._waiting import eventually
 
 KILLS = int(os.environ.get("REFERENCE_KILLS", "6"))
 PAUSE_S = (0.02, 0.6)
@@ -32,12 +34,12 @@ def test_no_acknowledged_write_is_lost_and_nothing_is_half_done(
         for number in range(KILLS):
             time.sleep(drawn.uniform(*PAUSE_S))
             kill(server, whole=number % 2 == 1, drawn=drawn)
-            before = len(load.acknowledged)
-            assert faults.eventually(lambda: len(faults.workers(server)) >= 2)
-            assert faults.eventually(lambda n=before: len(load.acknowledged) > n + 3)
+            goes_on = partial(load.has_acknowledged, len(load.acknowledged) + 4)
+            assert eventually(lambda: len(faults.workers(server)) >= 2)
+            assert eventually(goes_on)
     finally:
         load.stop()
-    assert faults.eventually(lambda: faults.alive(server.port))
+    assert eventually(lambda: faults.alive(server.port))
     faults.assert_replays(load)
     assert server.stop() == 0
     faults.assert_whole(database, load)
@@ -49,6 +51,6 @@ def kill(server: Any, *, whole: bool, drawn: random.Random) -> None:
     if whole:
         main = faults.children(server.process.pid)[0]
         os.killpg(main, signal.SIGKILL)
-        assert faults.eventually(lambda: main not in faults.children(server.process.pid))
+        assert eventually(lambda: main not in faults.children(server.process.pid))
     else:
         os.kill(drawn.choice(faults.workers(server)), signal.SIGKILL)

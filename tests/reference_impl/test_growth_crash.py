@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from ._waiting import eventually
+
 Client = Any
 SURPLUS = 5_000_000
 KILLS = 4
@@ -70,13 +72,6 @@ def workers_of(process: int) -> list[int]:
         return [int(pid) for pid in started.split()]
     except (FileNotFoundError, ProcessLookupError):
         return []
-
-
-def eventually(holds: Callable[[], bool]) -> bool:
-    end = time.monotonic() + DEADLINE_S
-    while not (done := holds()) and time.monotonic() < end:
-        time.sleep(0.01)
-    return done
 
 
 def has_grown(acknowledged: list[str], wanted: int) -> bool:

@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from reference_impl.app import create_app
 from reference_impl.config import Settings
 from reference_impl.metrics_requests import UNKNOWN, template
 from reference_impl.metrics_store import Store
+
+from ._waiting import eventually
 
 OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 Scraped = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -263,15 +265,6 @@ def test_requests_that_are_open_are_active(root: Any, metered: Any) -> None:
         for connection in held:
             connection.close()
     assert eventually(lambda: value(scrape(root), "http_server_active_requests") == 1)
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if holds():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def test_what_clients_make_up_is_no_label(root: Any) -> None:

@@ -18,7 +18,7 @@ from reference_impl.config import Settings, StartRefusedError
 from reference_impl.operations import migrations, moment, settings, undo
 from reference_impl.operations.refused import BackupRefusedError
 
-from ._desk import ADMIN_PASSWORD, Desk, opened
+from ._desk import ADMIN_PASSWORD, opened
 
 
 def run(*arguments: str | Path, **environment: str) -> Result:
@@ -147,21 +147,12 @@ def test_an_older_database_is_refused_and_opens_after_a_migration(tmp_path: Path
 
 def test_the_way_back_keeps_what_was_booked_since(tmp_path: Path) -> None:
     with opened(tmp_path) as desk:
-        account = funded(desk, 700)
+        account = desk.funded(700)
     assert run("migrate", "--database", tmp_path / "book.db", "--to", "1").exit_code == 0
     assert "migrate" in run("serve", "--database", tmp_path / "book.db").output
     assert run("migrate", "--database", tmp_path / "book.db").exit_code == 0
     with opened(tmp_path) as desk:
         assert desk.get(f"/v1/accounts/{account}").json["balances"]["ledger"] == 700
-
-
-def funded(desk: Desk, amount: int) -> str:
-    body = {"type": "generation", "currency": "USD", "name": "One"}
-    account = str(desk.post("/v1/accounts", body).json["id"])
-    money = {"amount": amount, "currency": "USD"}
-    entry = {"kind": "deposit", "amount": money, "to_account_id": account}
-    assert desk.post("/v1/transactions", entry).status_code == 201
-    return account
 
 
 def test_a_migration_killed_half_way_has_not_happened(tmp_path: Path) -> None:
@@ -239,7 +230,7 @@ def test_erasure_leaves_nothing_in_the_way_back(tmp_path: Path) -> None:
 
 def test_no_trigger_of_the_way_back_lies_on_the_path_of_a_transfer(tmp_path: Path) -> None:
     with opened(tmp_path) as desk:
-        first, second = funded(desk, 100), funded(desk, 100)
+        first, second = desk.funded(100), desk.funded(100)
         connection = desk.services.readers.get()
         log = "SELECT count(*) FROM undo_log"
         before = connection.execute(log).fetchone()[0]

@@ -19,6 +19,9 @@ from typing import Any
 
 import pytest
 
+from ._starting import command_of, start
+from ._waiting import eventually
+
 STARTS = int(os.environ.get("REFERENCE_STARTS", "10"))
 
 
@@ -56,15 +59,6 @@ def live(port: int) -> int | None:
         return None
     finally:
         connection.close()
-
-
-def eventually(question: Callable[[], bool], within_s: float = 10.0) -> bool:
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        if question():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def has_grown(items: list[str], to: int) -> bool:
@@ -228,17 +222,6 @@ def test_what_was_acknowledged_survives_killed_workers(
     assert running.stop() == 0
 
 
-START = """
-import sys
-from pathlib import Path
-from reference_impl import serving
-from reference_impl.config import Settings
-sys.path.insert(0, sys.argv[1])
-settings = Settings(database=Path(sys.argv[2]), workers=1)
-sys.exit(serving.serve(settings, sys.argv[3], die_with_parent=True))
-"""
-
-
 def test_another_factory_is_started_the_same_way(database: Path, tmp_path: Path) -> None:
     (tmp_path / "launcher_app.py").write_text(
         "from reference_impl import ledger\n"
@@ -247,8 +230,7 @@ def test_another_factory_is_started_the_same_way(database: Path, tmp_path: Path)
         "    from reference_impl.app import create_app\n"
         "    return create_app()\n"
     )
-    command = [sys.executable, "-c", START, str(tmp_path), str(database), "launcher_app:make"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with start("launcher_app:make", database, tmp_path) as process:
         assert process.stdout is not None
         event = json.loads(process.stdout.readline())
         assert live(int(event["url"].rpartition(":")[2])) == 200
@@ -257,7 +239,7 @@ def test_another_factory_is_started_the_same_way(database: Path, tmp_path: Path)
 
 
 def test_a_factory_that_fails_ends_in_bounded_time(database: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", START, str(tmp_path), str(database), "not_there:make"]
+    command = command_of("not_there:make", database, tmp_path)
     result = subprocess.run(command, capture_output=True, text=True, timeout=25, check=False)
     assert result.returncode == 1
     assert result.stdout == ""

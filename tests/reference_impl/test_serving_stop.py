@@ -5,10 +5,13 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from ._starting import start
+from ._waiting import eventually
 
 
 @pytest.fixture
@@ -16,24 +19,6 @@ def database(make_database: Callable[[Path], Path], tmp_path: Path) -> Path:
     return make_database(tmp_path / "book.db")
 
 
-def eventually(condition: Callable[[], bool], within_s: float) -> bool:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-START = """
-import sys
-from pathlib import Path
-from reference_impl import serving
-from reference_impl.config import Settings
-sys.path.insert(0, sys.argv[1])
-settings = Settings(database=Path(sys.argv[2]), workers=1)
-sys.exit(serving.serve(settings, sys.argv[3], die_with_parent=True))
-"""
 EARLY = """
 import signal, sys
 from reference_impl import serving
@@ -55,20 +40,7 @@ def test_a_signal_is_heard_at_every_moment() -> None:
 
 def test_a_stop_during_the_start_is_quick_and_no_crash(database: Path, tmp_path: Path) -> None:
     """A worker that is still building its application hears of it; what it holds is given back."""
-    (tmp_path / "slow_app.py").write_text(
-        "import os, pathlib, time\n"
-        "def make():\n"
-        "    from reference_impl.app import create_app\n"
-        "    app = create_app()\n"
-        "    time.sleep(1.5)\n"  # the leases are taken
-        f"    pathlib.Path({str(tmp_path)!r}, f'built-{{os.getpid()}}').touch()\n"
-        "    time.sleep(60)\n"
-        "    return app\n"
-    )
-    command = [sys.executable, "-c", START, str(tmp_path), str(database), "slow_app:make"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        assert eventually(lambda: bool(list(tmp_path.glob("built-*"))), 15)
-        assert leases_held(database) > 0
+    with building(database, tmp_path) as process:
         begun_s = time.monotonic()
         process.terminate()
         assert process.wait(30) == 0
@@ -78,23 +50,30 @@ def test_a_stop_during_the_start_is_quick_and_no_crash(database: Path, tmp_path:
 
 def test_a_worker_killed_by_the_stop_has_not_crashed(database: Path, tmp_path: Path) -> None:
     """What did not end in time, and could not give its leases back, was stopped all the same."""
-    (tmp_path / "deaf_app.py").write_text(
+    with building(database, tmp_path, "signal.signal(signal.SIGTERM, signal.SIG_IGN)") as process:
+        process.terminate()
+        assert process.wait(40) == 0
+    assert leases_held(database) == 0
+
+
+@contextlib.contextmanager
+def building(database: Path, folder: Path, first: str = "pass") -> Iterator[subprocess.Popen[str]]:
+    """Start a server whose worker has its leases and goes on building for a minute."""
+    (folder / "slow_app.py").write_text(
         "import pathlib, signal, time\n"
         "def make():\n"
         "    from reference_impl.app import create_app\n"
         "    app = create_app()\n"
-        "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "    time.sleep(1.5)\n"
-        f"    pathlib.Path({str(tmp_path)!r}, 'built').touch()\n"
+        f"    {first}\n"
+        "    time.sleep(1.5)\n"  # the leases are taken
+        f"    pathlib.Path({str(folder)!r}, 'built').touch()\n"
         "    time.sleep(60)\n"
+        "    return app\n"
     )
-    command = [sys.executable, "-c", START, str(tmp_path), str(database), "deaf_app:make"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        assert eventually((tmp_path / "built").exists, 15)
+    with start("slow_app:make", database, folder) as process:
+        assert eventually((folder / "built").exists, 15)
         assert leases_held(database) > 0
-        process.terminate()
-        assert process.wait(40) == 0
-    assert leases_held(database) == 0
+        yield process
 
 
 def leases_held(database: Path) -> int:

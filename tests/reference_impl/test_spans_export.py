@@ -19,16 +19,11 @@ from reference_impl.spans import Kind, Span
 from reference_impl.tracing import accept
 
 from ._collector import SERVER, Collector, collecting
+from ._waiting import eventually
 from .conftest import ADMIN_PASSWORD, Client, Server, init_database, log_in, start_server
 
 PARENT = "00f067aa0ba902b7"
 SERIES = "trace_spans_total"
-
-
-@pytest.fixture(scope="module")
-def collector() -> Iterator[Collector]:
-    with collecting() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +51,6 @@ def counted(client: Any, outcome: str) -> float:
     name = f'{SERIES}{{outcome="{outcome}"}} '
     rows = [row for row in text.splitlines() if row.startswith(name)]
     return float(rows[0].removeprefix(name)) if rows else 0.0
-
-
-def eventually(holds: Callable[[], Any], timeout_s: float = 15.0) -> Any:
-    end_s = time.monotonic() + timeout_s
-    while not (found := holds()) and time.monotonic() < end_s:
-        time.sleep(0.1)
-    return found
 
 
 def test_a_request_is_a_span_in_its_callers_trace(collector: Collector, boss: Client) -> None:

@@ -2,15 +2,15 @@
 
 import contextlib
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from certification.counterparties.faults import FaultKind
 from certification.counterparties.parties import Counterparties, first
+from tests.reference_impl._waiting import eventually
 from tests.reference_impl.conftest import (
     ADMIN_PASSWORD,
     Client,
@@ -62,14 +62,6 @@ def boss(served: Server) -> Client:
     return log_in(served.port, "admin", ADMIN_PASSWORD)
 
 
-def eventually(holds: Callable[[], Any], timeout_s: float = 20.0) -> Any:
-    end_s = time.monotonic() + timeout_s
-    while not (found := holds()) and time.monotonic() < end_s:
-        threading.Event().wait(0.05)
-    assert found
-    return found
-
-
 def events(boss: Client) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     page = boss.get("/v1/events?limit=200").body
@@ -102,7 +94,7 @@ def test_every_event_of_the_feed_arrives_in_order(parties: Counterparties, boss:
     for turn in range(30):
         one, other = accounts[turn % 3], accounts[(turn + 1) % 3]
         boss.book("transfer", 1, from_account_id=one, to_account_id=other)
-    eventually(lambda: delivered(parties, boss))
+    assert eventually(lambda: delivered(parties, boss))
     assert parties.notification.state()["out_of_order"] == 0
     assert parties.notification.violations(since=mark) == ()
 
@@ -122,7 +114,7 @@ def test_what_fails_is_sent_again_as_it_was_and_nothing_is_lost(
     parties: Counterparties, boss: Client, kind: FaultKind, options: dict[str, Any]
 ) -> None:
     party = parties.notification
-    eventually(lambda: delivered(parties, boss))
+    assert eventually(lambda: delivered(parties, boss))
     mark = party.mark()
     when = {} if kind is FaultKind.REFUSE else {"when": first(3)}
     with party.fault(kind, **when, **options):  # type: ignore[arg-type]
@@ -132,7 +124,7 @@ def test_what_fails_is_sent_again_as_it_was_and_nothing_is_lost(
         answered = boss.get(f"/v1/accounts/{account['id']}").body["balances"]["ledger"]
         assert answered == 505
         time.sleep(0.4)
-    eventually(lambda: delivered(parties, boss))
+    assert eventually(lambda: delivered(parties, boss))
     assert party.state()["out_of_order"] == 0
     assert party.violations(since=mark) == ()
     for tried in party.attempts(since=mark, operation="deliverEvents"):
@@ -145,17 +137,17 @@ def test_what_the_receiver_refuses_for_its_content_is_found_and_set_aside(
 ) -> None:
     party = parties.notification
     # What it took but could not say so is sent again, and would be refused as well.
-    eventually(lambda: delivered(parties, boss) and figure(boss, BACKLOG) == 0)
+    assert eventually(lambda: delivered(parties, boss) and figure(boss, BACKLOG) == 0)
     before = len(events(boss))
     start = figure(boss, SET_ASIDE)
     with party.fault(FaultKind.STATUS, status=422):
         for _ in range(4):
             boss.account()
-        eventually(lambda: figure(boss, SET_ASIDE) - start == len(events(boss)) - before)
+        assert eventually(lambda: figure(boss, SET_ASIDE) - start == len(events(boss)) - before)
     last = boss.account()["id"]
-    eventually(lambda: [e for e in events(boss) if e["subject"] == last])
+    assert eventually(lambda: [e for e in events(boss) if e["subject"] == last])
     newest = events(boss)[-1]["id"]
-    eventually(lambda: newest in party.state()["last_event_ids"])
+    assert eventually(lambda: newest in party.state()["last_event_ids"])
     assert boss.get("/health/ready").status == 200
 
 
@@ -207,12 +199,12 @@ def test_a_killed_server_goes_on_where_it_was(
                 boss.book("deposit", 1, to_account_id=account["id"])
                 return parties.notification.mark() > mark + 1
 
-            eventually(a_second_delivery_has_begun)
+            assert eventually(a_second_delivery_has_begun)
             server.stop(signal.SIGKILL)
         server = start_server(database, *QUICK)
         try:
             boss = log_in(server.port, "admin", ADMIN_PASSWORD)
-            eventually(lambda: delivered(parties, boss), 30)
+            assert eventually(lambda: delivered(parties, boss), 30)
             assert parties.notification.state()["out_of_order"] == 0
             assert parties.notification.violations(since=mark) == ()
         finally:

@@ -10,6 +10,8 @@ from typing import Any
 
 import standardwebhooks
 
+from tests.reference_impl._waiting import eventually
+
 from ._receiver import Receiver, receiving
 from .conftest import QUICK
 
@@ -35,14 +37,6 @@ def lots(number: int) -> Callable[[Receiver], bool]:
 
 def shown(boss: Any, hook: dict[str, Any]) -> dict[str, Any]:
     return dict(boss.get(f"{HOOKS}/{hook['id']}").body)
-
-
-def eventually(holds: Callable[[], Any], timeout_s: float = 15.0) -> Any:
-    end_s = time.monotonic() + timeout_s
-    while not (found := holds()) and time.monotonic() < end_s:
-        threading.Event().wait(0.05)
-    assert found
-    return found
 
 
 def test_an_event_arrives_signed_as_the_feed_shows_it(
@@ -183,7 +177,7 @@ def test_a_receiver_that_takes_nothing_is_left_alone_and_gets_everything_later(
 ) -> None:
     receiver.answer = lambda _event, _attempt: 500
     accounts = [boss.account()["id"] for _ in range(30)]
-    eventually(lambda: shown(boss, hook)["deliveries"]["paused_until"])
+    assert eventually(lambda: shown(boss, hook)["deliveries"]["paused_until"])
     time.sleep(1.0)
     asked = len(receiver.got)
     assert asked < 30
@@ -241,7 +235,7 @@ def test_metrics_and_health_tell_of_deliveries(
         found = [line for line in lines if line.startswith(f"{name} ")]
         return float(found[0].rpartition(" ")[2]) if found else None
 
-    eventually(lambda: told('delivery_events_total{outcome="failed",system="webhook"}'))
+    assert eventually(lambda: told('delivery_events_total{outcome="failed",system="webhook"}'))
     assert told('delivery_events_total{outcome="taken",system="webhook"}')
     assert told('delivery_waiting_events{system="webhook"}') is not None
     assert told('delivery_oldest_event_age_seconds{system="webhook"}') is not None

@@ -7,8 +7,9 @@ from typing import Any
 
 from standardwebhooks.webhooks import Webhook
 
+from tests.reference_impl._waiting import wait_for
 from tests.reference_impl.conftest import Answer, Client
-from tests.reference_impl.market.conftest import Desk, wait_for
+from tests.reference_impl.market.conftest import Desk
 
 PATH = "/v1/callbacks/market"
 

@@ -1,9 +1,7 @@
 """A deployment beside a simulated market."""
 
 import contextlib
-import os
 import secrets
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 from certification.counterparties.hosting import Host, Hosting, callback_secret, party_token
 from certification.counterparties.names import Party
 from certification.counterparties.parties import Counterparties, SimulatedParty
+from tests.reference_impl._waiting import wait_for
 from tests.reference_impl.conftest import (
     ADMIN_PASSWORD,
     PASSWORD,
@@ -35,12 +34,10 @@ def told(host: Host, token: str) -> Iterator[None]:
         f"{PREFIX}MARKET_TOKEN": party_token(token, Party.MARKET),
         f"{PREFIX}MARKET_SECRET": callback_secret(token),
     }
-    os.environ.update(rows)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in rows.items():
+            patch.setenv(name, value)
         yield
-    finally:
-        for name in rows:
-            del os.environ[name]
 
 
 @dataclass
@@ -129,7 +126,7 @@ class Desk:
     def until(
         self, order_id: str, wanted: Callable[[dict[str, Any]], bool], within_s: float = 8.0
     ) -> dict[str, Any]:
-        return dict(wait_for(lambda: self.get(order_id), wanted, within_s))
+        return wait_for(lambda: self.get(order_id), wanted, within_s)
 
     def ended(self, order_id: str, status: str, within_s: float = 8.0) -> dict[str, Any]:
         return self.until(order_id, lambda order: order["status"] == status, within_s)
@@ -137,17 +134,6 @@ class Desk:
     def positions(self, account: dict[str, Any]) -> dict[str | None, tuple[int, int]]:
         rows = self.customer.get(f"/v1/accounts/{account['id']}/positions").body["data"]
         return {row["instrument"]: (row["quantity"], row["cost"]["amount"]) for row in rows}
-
-
-def wait_for(look: Callable[[], Any], wanted: Callable[[Any], bool], within_s: float = 8.0) -> Any:
-    """Look until it is as wanted; fail with the last look when time is up."""
-    ends_s = time.monotonic() + within_s
-    while True:
-        found = look()
-        if wanted(found):
-            return found
-        assert time.monotonic() < ends_s, found
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,10 @@ import pytest
 
 from certification.counterparties.callbacks import signature
 from certification.counterparties.faults import FaultKind
+from tests.reference_impl._waiting import wait_for
 from tests.reference_impl.conftest import Answer, Client
 from tests.reference_impl.market._reports import PATH, deliver, report, usd
-from tests.reference_impl.market.conftest import Desk, wait_for
+from tests.reference_impl.market.conftest import Desk
 
 TAMPERED = ("wrong_key", "changed", "old", "future", "unsigned", "other_id")
 

@@ -16,6 +16,7 @@ import pytest
 from certification.counterparties.faults import FaultKind
 from certification.counterparties.parties import first
 from tests.reference_impl import _faults as faults
+from tests.reference_impl._waiting import eventually, wait_for
 from tests.reference_impl.conftest import (
     ADMIN_PASSWORD,
     PASSWORD,
@@ -24,7 +25,7 @@ from tests.reference_impl.conftest import (
     init_database,
     log_in,
 )
-from tests.reference_impl.market.conftest import Desk, World, wait_for
+from tests.reference_impl.market.conftest import Desk, World
 
 PLACE = ("placeOrder",)
 FAULTS: dict[str, dict[str, Any]] = {
@@ -180,9 +181,9 @@ def kill_all(server: Server) -> None:
     """Kill the main process with all of its workers at once; the server starts them anew."""
     main = faults.children(server.process.pid)[0]
     os.killpg(main, signal.SIGKILL)
-    assert faults.eventually(lambda: main not in faults.children(server.process.pid))
-    assert faults.eventually(lambda: len(faults.workers(server)) >= 2)
-    assert faults.eventually(lambda: faults.alive(server.port))
+    assert eventually(lambda: main not in faults.children(server.process.pid))
+    assert eventually(lambda: len(faults.workers(server)) >= 2)
+    assert eventually(lambda: faults.alive(server.port))
 
 
 @pytest.mark.parametrize("effect", [False, True], ids=["before_the_call", "after_the_call"])

@@ -1,9 +1,7 @@
 """A deployment beside all five simulated counterparties, with short time-outs and windows."""
 
 import contextlib
-import os
 import secrets
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ import pytest
 from certification.counterparties.hosting import Host, Hosting, callback_secret, party_token
 from certification.counterparties.names import Party
 from certification.counterparties.parties import Counterparties
+from tests.reference_impl._waiting import wait_for
 from tests.reference_impl.conftest import (
     ADMIN_PASSWORD,
     PASSWORD,
@@ -117,16 +116,6 @@ class Place:
         assert self.customer.balances(account)["ledger"] == 500
 
 
-def wait_for(look: Callable[[], Any], wanted: Callable[[Any], bool], within_s: float) -> Any:
-    ends_s = time.monotonic() + within_s
-    while True:
-        found = look()
-        if wanted(found):
-            return found
-        assert time.monotonic() < ends_s, found
-        time.sleep(0.05)
-
-
 def at_once(number: int, act: Callable[[int], Any]) -> list[Any]:
     with ThreadPoolExecutor(number) as pool:
         return list(pool.map(act, range(number)))
@@ -138,12 +127,10 @@ def told(host: Host, token: str) -> Iterator[None]:
     rows = {f"{PREFIX}{party.variable}_URL": host.url(party) for party in Party}
     rows |= {f"{PREFIX}{party.variable}_TOKEN": party_token(token, party) for party in Party}
     rows |= {f"{PREFIX}MARKET_SECRET": callback_secret(token)}
-    os.environ.update(rows)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in rows.items():
+            patch.setenv(name, value)
         yield
-    finally:
-        for name in rows:
-            del os.environ[name]
 
 
 def a_user(server: Server, admin: Client, *roles: str, name: str = "") -> Client:

@@ -9,18 +9,12 @@ import pytest
 from certification.counterparties.faults import FaultKind
 from certification.counterparties.hosting import Host
 from certification.counterparties.parties import Counterparties, first
-from tests.reference_impl._collector import CLIENT, SERVER, Collector, Seen, collecting
+from tests.reference_impl._collector import CLIENT, SERVER, Collector, Seen
 from tests.reference_impl.conftest import ADMIN_PASSWORD, init_database, log_in, start_server
 
 from .conftest import TIMING, Place, a_user, told
 
 CALLER = "00f067aa0ba902b7"
-
-
-@pytest.fixture(scope="module")
-def collector() -> Iterator[Collector]:
-    with collecting() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

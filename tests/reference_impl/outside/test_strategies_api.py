@@ -9,9 +9,10 @@ import pytest
 
 from certification.counterparties.faults import FaultKind
 from certification.counterparties.parties import first
+from tests.reference_impl._waiting import wait_for
 from tests.reference_impl.conftest import Client
 
-from .conftest import Place, a_user, at_once, wait_for
+from .conftest import Place, a_user, at_once
 
 ENGINE = "strategy-engine"
 
