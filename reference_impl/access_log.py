@@ -75,7 +75,7 @@ class AccessLog:
     ) -> None:
         """Write to standard error unless told otherwise; without `everything` only errors."""
         self._write = write or write_to_stderr
-        self.everything = everything
+        self._everything = everything
         self._dropped = dropped
         self._waiting: collections.deque[Entry] = collections.deque()
         self._stop = threading.Event()
@@ -84,7 +84,7 @@ class AccessLog:
 
     def put(self, entry: Entry) -> None:
         """Take a line without waiting; the first one starts the thread."""
-        if not self.everything and entry.level != "error":
+        if not self._everything and entry.level != "error":
             return
         if not self._started:
             self._start()

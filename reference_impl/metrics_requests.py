@@ -86,7 +86,7 @@ def watched(
             rule = None if held is None else held.rule
             route = UNKNOWN if rule is None else routes.get(rule.rule, UNKNOWN)
             counted.observe(metrics.REQUESTS, took, (method, route, status))
-            if log is not None and (log.everything or status[0] == "5"):
+            if log is not None:
                 log.put(entry((method, route, status), took, held))
             if spans is not None and held is not None:
                 spans.put(served((method, route, status), took, environ))
