@@ -185,7 +185,10 @@ def _waiver_faults(run: RecordedRun, score: Score, today: date) -> tuple[str, ..
 
 
 def _fixes(facts: Facts, broken: tuple[str, ...]) -> tuple[Fix, ...]:
-    """Return what to fix first: failed checks before undecided ones, most gain first."""
+    """Return what to fix first: failed checks before undecided ones, most gain first.
+
+    In a partial run only of what was selected: the rest was left out on purpose.
+    """
 
     def order(result: CheckResult) -> tuple[bool, Fraction, int, str]:
         unknown = result.outcome is not Outcome.FAIL
@@ -193,8 +196,9 @@ def _fixes(facts: Facts, broken: tuple[str, ...]) -> tuple[Fix, ...]:
         return unknown, -result.lost_total, severity, result.check.id
 
     failed = [r for r in facts.score.checks if r.outcome is Outcome.FAIL]
-    chosen = sorted((*failed, *undecided(facts.score)), key=order)[:FIXES_MAX]
-    return tuple(_fix(facts, result, broken) for result in chosen)
+    unmet = {r.check.id for r in (*failed, *undecided(facts.score))}
+    chosen = sorted((r for r in _selected(facts.score) if r.check.id in unmet), key=order)
+    return tuple(_fix(facts, result, broken) for result in chosen[:FIXES_MAX])
 
 
 def _fix(facts: Facts, result: CheckResult, broken: tuple[str, ...]) -> Fix:

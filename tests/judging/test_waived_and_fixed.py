@@ -10,7 +10,8 @@ from certification.model import (
     Severity,
     Waiver,
 )
-from tests.judging.deciding import REGISTER, P, U, X, checks, gates, verdict
+from certification.results import NOT_SELECTED, SELECTION_PASSED
+from tests.judging.deciding import REGISTER, N, P, U, X, checks, gates, verdict
 from tests.judging.made import (
     TODAY,
     judged,
@@ -80,6 +81,13 @@ def test_fixes_name_failures_first_then_what_is_undecided_most_gain_first() -> N
     for fix, row in zip(fixes, ("high", "low"), strict=False):
         lost = next(r.lost_total for r in judgement.score.checks if r.check.id.endswith(row))
         assert fix.gain == lost
+
+
+def test_a_partial_run_names_no_fix_of_what_was_left_out() -> None:
+    left = planned("functional/a/left", "A", fixed_outcome=N, fixed_reason=NOT_SELECTED)
+    rows = {**checks(P, X, U), left: None}
+    result = verdict(rows, requested_level=SELECTION_PASSED, selection="-k money")
+    assert [fix.check for fix in result.fixes] == ["functional/a/c1", "functional/a/c2"]
 
 
 def test_the_list_of_fixes_is_bounded() -> None:

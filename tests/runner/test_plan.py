@@ -8,8 +8,9 @@ import pytest
 
 from certification.checks import CheckSpec, load_catalogue
 from certification.model import CheckId, Module, Outcome
-from certification.plan import NOT_SELECTED, Offer, Selection, make_plan, selected_ids, to_run
+from certification.plan import Offer, Selection, make_plan, selected_ids, to_run
 from certification.profile import Profile, load_profile
+from certification.results import NOT_SELECTED
 
 EVERYONE = frozenset({"admin", "customer", "customer2", "operator", "manager", "auditor"})
 OFFER = Offer(
