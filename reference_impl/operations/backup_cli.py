@@ -182,8 +182,6 @@ def rebuild(
         restore.stage(kept, wish, source, image)
         with closing(pages.open_copy(image)) as copy:
             copy.execute("BEGIN")
-            for table in restore.FLEETING:
-                copy.execute(f"DELETE FROM {table}")  # noqa: S608 - own names
             copy.execute("DELETE FROM leases")  # whoever had them then has not ended without notice
             copy.execute("DELETE FROM backups")
             for one in known:

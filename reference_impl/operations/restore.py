@@ -21,7 +21,6 @@ from .refused import BackupRefusedError
 from .store import Store
 
 ACTION = "restoreBackup"
-FLEETING = ("refresh_tokens", "mfa_challenges", "sessions")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +78,8 @@ def stage(kept: Store, wish: Wish, source: str, image: Path) -> Manifest:
             raise BackupRefusedError(f"{source}: its audit root is not the recorded one")
         if migrations.upgrade(copy):
             undo.forget(copy)  # an older version kept no way back
+        for table in undo.FLEETING:  # first: whose they are may be taken back below
+            copy.execute(f"DELETE FROM {table}")  # noqa: S608 - own names
         if wish.until_ms is not None:
             try:
                 moment.go_back(copy, wish.until_ms)
@@ -150,8 +151,6 @@ def open_epoch(copy: sqlite3.Connection, act: audit.Act, wish: Wish, epoch: Epoc
 
 def carry_over(live: sqlite3.Connection, copy: sqlite3.Connection, wish: Wish) -> None:
     """Keep what a restore must not turn back: sessions that ended, codes used, people erased."""
-    for table in FLEETING:
-        copy.execute(f"DELETE FROM {table}")  # noqa: S608 - own names
     guards = moment.set_aside(copy)  # rows that are moved over are no events
     for table in reversed(undo.LIVE):
         copy.execute(f"DELETE FROM {table}")  # noqa: S608 - own names

@@ -75,14 +75,13 @@ AS_BACKED_UP = frozenset(
         "delivery_states",
         "delivery_waiting",
         "meta",
-        "mfa_challenges",
-        "refresh_tokens",
-        "sessions",
         "undo_log",
         "undo_state",
     }
 )
-"""Of the state that a restore begins from; sessions end with it. Every table is in one list."""
+"""Of the state that a restore begins from, but for what belongs to a webhook that is not there."""
+FLEETING = ("refresh_tokens", "mfa_challenges", "sessions")
+"""Ended by every restore, in this order. Every table is in one list."""
 WITHOUT_INSERT = frozenset({"accounts"})
 """Their rows carry the time they were made, and are cut off by it."""
 PREFIX = "undo_"

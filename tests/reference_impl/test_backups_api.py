@@ -9,60 +9,12 @@ from typing import Any
 
 import pytest
 
-from reference_impl import audit_cli, audit_verify, checkpoints, totp
+from reference_impl import audit_cli, audit_verify, checkpoints
 
-from .conftest import ADMIN_PASSWORD, Client, Server, init_database, log_in, start_server
+from ._deployment import Deployment, flip, now
+from .conftest import ADMIN_PASSWORD, Client, Server, log_in
 
 Run = Callable[..., Server]
-
-
-class Deployment:
-    """A running server with an admin who has a fresh second factor."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        self.database = init_database(folder / "book.db")
-        self.folder = Path(f"{self.database}.backups")
-        self.server = start_server(self.database, *options)
-        self.admin = log_in(self.server.port, "admin", ADMIN_PASSWORD)
-        secret = self.admin.post("/v1/auth/mfa/enroll", {"method": "totp"}, key="").body["secret"]
-        code = totp.code(secret, totp.step_of(int(time.time() * 1000)))
-        body = {"method": "totp", "code": code}
-        assert self.admin.post("/v1/auth/mfa/enroll", body, key="").body["confirmed"]
-
-    def backup(self, kind: str = "full") -> dict[str, Any]:
-        answer = self.admin.post("/v1/backups", {"type": kind})
-        assert answer.status == 201, answer.body
-        assert self.admin.get(answer.headers["location"]).body == answer.body
-        return dict(answer.body)
-
-    def maintenance(self, on: bool, who: Client | None = None) -> Any:
-        return (who or self.admin).send("PUT", "/v1/maintenance", {"read_only": on})
-
-    def restore(self, backup: dict[str, Any], until: str | None = None, **options: Any) -> Any:
-        body = {} if until is None else {"until": until}
-        return self.admin.post(f"/v1/backups/{backup['id']}/restore", body, **options)
-
-    def restored(self, backup: dict[str, Any], until: str | None = None) -> dict[str, Any]:
-        """Restore in maintenance, and open the book again."""
-        assert self.maintenance(True).status == 200
-        answer = self.restore(backup, until)
-        assert answer.status == 200, answer.body
-        assert self.maintenance(False).body["read_only"] is False
-        return dict(answer.body)
-
-    def known(self) -> tuple[set[str], set[str]]:
-        """Return the backups of the folder and of the catalogue."""
-        listed = self.admin.get("/v1/backups?limit=200").body["data"]
-        return {one.name for one in self.folder.glob("bak_*")}, {one["id"] for one in listed}
-
-    def verify(self, backup: dict[str, Any]) -> Any:
-        return self.admin.post(f"/v1/backups/{backup['id']}/verify", {})
-
-    def capabilities(self) -> dict[str, Any]:
-        return dict(self.admin.get("/.well-known/alluse").body)
-
-    def checkpoint(self, query: str = "") -> dict[str, Any]:
-        return dict(self.admin.get(f"/v1/audit/checkpoint{query}").body)
 
 
 @pytest.fixture(scope="module")
@@ -77,15 +29,6 @@ def deployment(running: Deployment) -> Iterator[Deployment]:
     """One deployment for all: no test counts on what another has left in the book."""
     yield running
     running.maintenance(False)
-
-
-def now() -> str:
-    """An instant after everything that was answered so far, and before everything to come."""
-    time.sleep(0.02)
-    instant = time.time()
-    time.sleep(0.02)
-    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(instant))
-    return f"{whole}.{int(instant % 1 * 1000):03d}Z"
 
 
 def parsed(answer: dict[str, Any]) -> checkpoints.Checkpoint:
@@ -263,12 +206,6 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "changed": (lambda one: swap(one / "manifest.json", b"full", b"Full"), "not signed"),
     "no manifest": (lambda one: (one / "manifest.json").write_bytes(b"\x00["), "damaged"),
 }
-
-
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
 
 
 def cut(path: Path) -> None:
