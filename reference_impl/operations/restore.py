@@ -173,9 +173,7 @@ def carry_over(live: sqlite3.Connection, copy: sqlite3.Connection, wish: Wish) -
         "DELETE FROM reports WHERE status = 'done' AND id NOT IN (SELECT value FROM json_each(?))",
         (json.dumps(built),),
     )
-    for gone in live.execute(
-        "SELECT id FROM users WHERE username LIKE ? || '-%'", (erasure.ERASED,)
-    ):
+    for gone in live.execute(erasure.ERASED_USERS):
         _erase_again(copy, gone["id"])
 
 
@@ -193,7 +191,7 @@ def _copy_rows(
 
 def _erase_again(copy: sqlite3.Connection, user_id: str) -> None:
     """Erase a person whose personal data came back with the restored state."""
-    name = f"{erasure.ERASED}-{user_id}"
+    name = erasure.name_of(user_id)
     row = copy.execute("SELECT username FROM users WHERE id = ?", (user_id,)).fetchone()
     if row is None or row["username"] == name:
         return

@@ -68,6 +68,27 @@ def test_whoever_came_later_and_logged_in_is_gone(running: Deployment) -> None:
     assert running.verify(running.backup()).body["findings"] == []
 
 
+def test_who_is_only_called_erased_lives_on_and_who_was_erased_does_not(
+    running: Deployment,
+) -> None:
+    admin = running.admin
+    person(running, "erased-items")
+    gone = person(running, "somebody-known")
+    alive = person(running, f"erased-{gone.user_id}-not")
+    full = running.backup()
+    shown = [admin.get(f"/v1/users/{one.user_id}") for one in (gone, alive)]
+    where = f"/v1/users/{gone.user_id}/personal-data"
+    tag = {"If-Match": shown[0].headers["etag"]}
+    assert admin.send("DELETE", where, headers=tag).status == 204
+    for _ in range(2):  # what was erased again is known as erased from then on
+        running.restored(full)
+        assert admin.get(f"/v1/users/{alive.user_id}").body == shown[1].body
+        assert log_in(running.server.port, "erased-items", PASSWORD).user_id
+        found = admin.get(f"/v1/users/{gone.user_id}").body
+        assert found["username"] == f"erased-{gone.user_id}"
+        assert found["status"] == "disabled"
+
+
 def rows_of_later(path: Path) -> dict[str, int]:
     """Give every table of the book a row of later, which refers to those of the other tables."""
     with rotation.writing(path) as book:  # one commit
