@@ -7,6 +7,7 @@ what was abandoned. The abandoned state itself is backed up first.
 """
 
 import json
+import logging
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -15,12 +16,13 @@ from pathlib import Path
 
 from reference_impl import audit, database, erasure, outbox, users, web, writer
 
-from . import migrations, moment, pages, undo, verify
+from . import migrations, moment, pages, store, undo, verify
 from .manifest import Manifest
 from .refused import BackupRefusedError
 from .store import Store
 
 ACTION = "restoreBackup"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,22 +46,31 @@ class Restored:
 
 
 def source_of(kept: Store, wish: Wish, live_epoch: int, now_ms: int) -> str | None:
-    """Return the backup whose state is the first at or after the moment; None: the live book.
+    """Return the first whole backup at or after the moment; None: the live book.
 
-    Only backups of the same epoch know what was true then. Raises BackupRefusedError.
+    Only backups of the same epoch know what was true then. A damaged one is passed over, with a
+    warning in the log. Raises BackupRefusedError.
     """
     named = kept.chain(wish.backup_id)[-1]
     if wish.until_ms is None or wish.until_ms <= named.created_at:
         return named.id
     if wish.until_ms > now_ms:
         raise BackupRefusedError("`until` lies in the future")
+    looked: dict[str, str] = {}
+    passed: list[str] = []
     for later in kept.known():
         same = later.type != "configuration" and later.epoch == named.epoch
-        if same and later.created_at >= wish.until_ms:
+        if not same or later.created_at < wish.until_ms:
+            continue
+        reason = store.damage(kept, later.id, looked)
+        if not reason:
             return later.id
+        _log.warning("%s is passed over: %s", later.id, reason)
+        passed.append(reason)
     if live_epoch == named.epoch:
         return None
-    raise BackupRefusedError(f"no backup of epoch {named.epoch} reaches to `until`")
+    missing = f"no whole backup of epoch {named.epoch} reaches to `until`"
+    raise BackupRefusedError("; ".join([missing, *dict.fromkeys(passed)]))
 
 
 def stage(kept: Store, wish: Wish, source: str, image: Path) -> Manifest:

@@ -256,14 +256,14 @@ def base_for(store: Store) -> str | None:
     for candidate in reversed(store.known()):
         if candidate.type == "configuration":
             continue
-        reason = _damage(store, candidate.id, looked)
+        reason = damage(store, candidate.id, looked)
         if not reason:
             return candidate.id
         _log.warning("%s is not continued: %s", candidate.id, reason)
     return None
 
 
-def _damage(store: Store, backup_id: str, looked: dict[str, str]) -> str:
+def damage(store: Store, backup_id: str, looked: dict[str, str]) -> str:
     """Return what is wrong with a chain, empty if it is whole; `looked` keeps it for each link."""
     try:
         links = store.chain(backup_id)

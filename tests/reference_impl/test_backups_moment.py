@@ -11,7 +11,7 @@ import pytest
 from reference_impl import clock, rotation, totp
 from reference_impl.operations import migrations, undo
 
-from ._deployment import Deployment, now
+from ._deployment import Deployment, flip, now
 from ._desk import Desk, opened
 from .conftest import PASSWORD, Client, log_in
 
@@ -66,6 +66,39 @@ def test_whoever_came_later_and_logged_in_is_gone(running: Deployment) -> None:
     assert early.get("/v1/accounts").status == 401
     assert log_in(running.server.port, "early", PASSWORD).user_id == early.user_id
     assert running.verify(running.backup()).body["findings"] == []
+
+
+def test_a_moment_is_taken_from_whatever_is_whole(running: Deployment) -> None:
+    """Of the backups after the moment the first whole one, and the book itself without one."""
+    admin = running.admin
+    account = admin.funded(100)
+    for whole in (True, False):
+        full = running.backup()
+        moment = now()
+        admin.book("deposit", 7, to_account_id=account["id"])
+        damaged = [running.backup(), running.backup("incremental")]
+        assert damaged[1]["base_id"] == damaged[0]["id"]
+        flip(running.folder / damaged[0]["id"] / "book.db")
+        if whole:
+            running.backup()
+        running.restored(full, moment)
+        assert admin.balances(account)["ledger"] == 100
+
+
+def test_without_a_whole_backup_the_damage_is_named(running: Deployment) -> None:
+    full = running.backup()
+    moment = now()
+    damaged = running.backup()
+    running.restored(damaged)  # the present book is of another epoch now
+    [safe] = running.admin.get("/v1/backups?sort=-seq&limit=1").body["data"]
+    for one in (damaged, safe):
+        flip(running.folder / one["id"] / "book.db")
+    assert running.maintenance(True).status == 200
+    refused = running.restore(full, moment)
+    assert running.maintenance(False).status == 200
+    assert refused.code == "backup_invalid"
+    for one in (damaged, safe):
+        assert f"{one['id']}: book.db is corrupt" in refused.body["detail"]
 
 
 def test_who_is_only_called_erased_lives_on_and_who_was_erased_does_not(
