@@ -48,7 +48,13 @@ PLACES = (
     """UPDATE outbox_state SET folded = min(folded, coalesce(
        (SELECT max(seq) FROM outbox), 0)), now_ms = NULL, traceparent = NULL""",
     """UPDATE outbox_consumers SET seq = min(seq, coalesce((SELECT max(seq) FROM outbox), 0))""",
+    """INSERT OR IGNORE INTO outbox_consumers
+       SELECT id, coalesce((SELECT max(seq) FROM outbox), 0) FROM webhooks
+       WHERE status = 'active'""",
+    "INSERT OR IGNORE INTO delivery_states (consumer) SELECT id FROM webhooks",
 )
+"""How far who reads the outbox has come. A webhook that ended later is there again; how far it was
+then is forgotten: it begins at the moment, and never gets again what it has taken before."""
 BALANCES = (
     """CREATE TEMP TABLE moved AS
        SELECT bucket_id AS id, sum(amount) AS amount, count(*) AS n FROM lines GROUP BY 1""",

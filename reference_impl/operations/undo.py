@@ -79,7 +79,7 @@ AS_BACKED_UP = frozenset(
         "undo_state",
     }
 )
-"""Of the state that a restore begins from, but for what belongs to a webhook that is not there."""
+"""Of the state that a restore begins from, but for webhooks that are gone or back (`moment`)."""
 FLEETING = ("refresh_tokens", "mfa_challenges", "sessions")
 """Ended by every restore, in this order. Every table is in one list."""
 WITHOUT_INSERT = frozenset({"accounts"})
