@@ -178,9 +178,7 @@ def migrate(path: Path) -> tuple[int, Path | None]:
         present = version_of(connection)
         if present == database.SCHEMA_VERSION:
             return 0, None
-        copy = Path(f"{path}.schema-{present}")
-        if not copy.exists():
-            keep_copy(path, copy)
+        copy = keep_copy(path, f"{path.name}.schema-{present}")
         steps = upgrade(connection)
         _record(connection, f"schema {present} to {database.SCHEMA_VERSION}")
         undo.forget(connection)
@@ -197,17 +195,29 @@ def go_back(path: Path, version: int) -> int:
         return downgrade(connection, version)
 
 
-def keep_copy(path: Path, copy: Path) -> None:
-    """Copy the book; half a copy never has the name of one."""
-    partial = copy.with_name(f"{copy.name}.partial")
+def keep_copy(path: Path, name: str) -> Path:
+    """Copy the book beside itself; return the copy, which is never a half one.
+
+    A copy of an earlier migration stays: the later ones are numbered, `name.2` and so on. When
+    the newest shows the book as it is, a migration that failed is tried again: it is enough.
+    """
+    copies = [path.with_name(name)]
+    while copies[-1].exists():
+        copies.append(path.with_name(f"{name}.{len(copies) + 1}"))
+    *before, copy = copies
+    partial = path.with_name(f"{name}.partial")
     needed = path.stat().st_size
     free = shutil.disk_usage(path.parent).free
     if free < needed:
         raise StartRefusedError(f"{path.parent}: {free} bytes are free, a copy takes {needed}")
     partial.unlink(missing_ok=True)
     pages.snapshot(path, partial)
+    if before and pages.sha256(before[-1]) == pages.sha256(partial):
+        partial.unlink()
+        return before[-1]
     partial.rename(copy)
     pages.sync(copy.parent)
+    return copy
 
 
 @contextlib.contextmanager

@@ -155,6 +155,29 @@ def test_the_way_back_keeps_what_was_booked_since(tmp_path: Path) -> None:
         assert desk.get(f"/v1/accounts/{account}").json["balances"]["ledger"] == 700
 
 
+def test_each_migration_keeps_the_book_as_it_found_it(tmp_path: Path) -> None:
+    path = old_book(tmp_path / "book.db")
+    sizes = []
+    for number in range(1, 4):
+        name = path.with_name("book.db.schema-1" + (f".{number}" if number > 1 else ""))
+        output = run("migrate", "--database", path).output
+        assert output.rstrip().endswith(f"as it was: {name}")
+        with contextlib.closing(sqlite3.connect(name)) as copy:
+            assert migrations.version_of(copy) == 1
+            sizes.append(copy.execute("SELECT count(*) FROM audit").fetchone()[0])
+        assert run("migrate", "--database", path, "--to", "1").exit_code == 0
+    assert sizes == sorted(set(sizes)), "each one of its time"
+
+
+def test_a_migration_that_is_tried_again_keeps_one_copy(tmp_path: Path) -> None:
+    path = old_book(tmp_path / "book.db")
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE foreign_one (id INTEGER)")
+    for _ in range(2):
+        assert run("migrate", "--database", path).exit_code == 2
+    assert [one.name for one in tmp_path.glob("book.db.schema-*")] == ["book.db.schema-1"]
+
+
 def test_a_migration_killed_half_way_has_not_happened(tmp_path: Path) -> None:
     path = old_book(tmp_path / "book.db")
     child = os.fork()
