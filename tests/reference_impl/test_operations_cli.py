@@ -229,8 +229,14 @@ def test_every_table_has_its_way_back() -> None:
     """A new table belongs into one of the lists of `operations/undo.py`."""
     with migrations.pattern(database.SCHEMA_VERSION) as book:
         tables = {name for kind, name in migrations.objects(book) if kind == "table"}
+        referred = {
+            table: {row[2] for row in book.execute(f"PRAGMA foreign_key_list({table})")}
+            for table in undo.LIVE
+        }
     listed = [*undo.TRACKED, *undo.CUT, *undo.LIVE, *undo.AS_BACKED_UP, *undo.FLEETING]
     assert sorted(listed) == sorted(tables)
+    for table, parents in referred.items():
+        assert parents <= {*undo.LIVE}, f"{table} stays, what it refers to may not"
 
 
 def test_erasure_leaves_nothing_in_the_way_back(tmp_path: Path) -> None:

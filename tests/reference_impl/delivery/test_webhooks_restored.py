@@ -1,5 +1,6 @@
 """Webhooks that ended after the moment to which the book is restored: they go on from there."""
 
+import functools
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.reference_impl._deployment import Deployment, now
-from tests.reference_impl._waiting import eventually, wait_for
+from tests.reference_impl._waiting import wait_for
 
 from ._receiver import Receiver, receiving
 from .conftest import QUICK
@@ -48,6 +49,10 @@ def shown(admin: Any, hook: dict[str, Any]) -> dict[str, Any]:
     return dict(answer.body)
 
 
+def pending(admin: Any, hook: dict[str, Any]) -> int:
+    return int(shown(admin, hook)["deliveries"]["pending"])
+
+
 def test_a_webhook_that_ended_after_the_moment_goes_on_from_there(
     deployment: Deployment, receivers: dict[str, Receiver]
 ) -> None:
@@ -81,7 +86,7 @@ def test_a_webhook_that_ended_after_the_moment_goes_on_from_there(
         assert not named(receivers[name], before), name
         taken = {got.id for got in receivers[name].taken()}
         assert name == "kept" or known.isdisjoint(taken), name
-        assert eventually(lambda hook=hooks[name]: not shown(admin, hook)["deliveries"]["pending"])
-    assert shown(admin, hooks[NAMES[3]])["deliveries"]["pending"] == 0
+        wait_for(functools.partial(pending, admin, hooks[name]), lambda number: number == 0)
+    assert pending(admin, hooks[NAMES[3]]) == 0
     assert not receivers[NAMES[3]].got
     assert deployment.verify(deployment.backup()).body["findings"] == []
