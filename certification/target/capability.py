@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from certification.contract import ContractDecodeError, Violation, parse_json
 from certification.errors import CertificationError, TargetLost, UsageError
 from certification.model import Json, TargetIdentity
+from certification.target.backpressure import retry_after_s
 from certification.target.client import Request
 from certification.target.limits import Clock, Wait, wait
 from certification.target.outcomes import Answer, Lost, NoAnswer
 from certification.target.reply import is_json
 from certification.target.session import Access
+from certification.target.tokens import BUSY_TRIES_MAX, BUSY_WAIT_MAX_S
 
 CAPABILITY_PATH = "/.well-known/alluse"
 READY_TRY_S = 2.0
@@ -43,7 +45,7 @@ def read_capability(access: Access, *, target_id: str) -> Capability:
     client = access.client
     url = client.settings.base_url.join(CAPABILITY_PATH)
     request = Request(method="GET", target=CAPABILITY_PATH, operation="getCapabilities")
-    outcome = client.send(request, access.sink)
+    outcome = _patiently(access, request)
     if isinstance(outcome, NoAnswer):
         raise _unanswered(url, outcome)
     document = _document(url, outcome)
@@ -66,6 +68,20 @@ def read_capability(access: Access, *, target_id: str) -> Capability:
     )
     violations = access.contract.capability_violations(document)
     return Capability(identity=identity, document=document, violations=violations)
+
+
+def _patiently(access: Access, request: Request) -> Answer | NoAnswer:
+    surroundings = access.client.surroundings
+    outcome = access.client.send(request, access.sink)
+    for _ in range(BUSY_TRIES_MAX - 1):
+        if not isinstance(outcome, Answer) or outcome.status != 503:
+            break
+        delay_s = retry_after_s(outcome.get("Retry-After"), now=surroundings.now())
+        if delay_s is None:
+            break
+        surroundings.wait(min(delay_s, BUSY_WAIT_MAX_S))
+        outcome = access.client.send(request, access.sink)
+    return outcome
 
 
 def ready(access: Access, *, deadline_s: float = READY_TRY_S) -> bool:

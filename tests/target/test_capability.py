@@ -21,6 +21,8 @@ from tests.target.deployment import CAPABILITY, Deployment
 from tests.target.servers import Behaviour, answer, serving
 
 if TYPE_CHECKING:
+    import socket
+
     from tests.target.conftest import MakeAccess
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -43,6 +45,19 @@ def test_identity_of_a_deployment(access_to: MakeAccess) -> None:
     assert found.identity.modules == ("core",)
     assert found.document == CAPABILITY
     assert any("currencies" in violation.message for violation in found.violations)
+
+
+def test_a_busy_deployment_is_asked_again(access_to: MakeAccess) -> None:
+    busy = servers.says(answer(b"", status="503 Busy", headers=("Retry-After: 0",)))
+    there = Deployment()
+
+    def at_the_third(connection: socket.socket, request: bytes) -> None:
+        (busy if len(server.requests) < 3 else there)(connection, request)
+
+    with serving(at_the_third) as server:
+        found = read_capability(access_to(server.url), target_id="x")
+        assert len(server.requests) == 3
+    assert found.identity.build == "b1"
 
 
 @pytest.mark.parametrize(
