@@ -171,3 +171,14 @@ def test_a_deployment_that_dies_in_the_middle_ends_the_walk(tmp_path: Path) -> N
     assert code in {1, 3}, said
     assert "Traceback" not in said
     assert time.monotonic() - began < RUN_TIMEOUT_S
+
+
+def test_the_catalogue_is_read_without_the_libraries_of_the_walk() -> None:
+    code = (
+        "import sys; from certification.checks import load_catalogue; load_catalogue();"
+        "print([n for n in ('hypothesis', 'schemathesis') if n in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"
