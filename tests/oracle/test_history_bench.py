@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+from typing import Any
 
 import pytest
 
-from tests.benchmarks import bench_history
+bench_history: Any = importlib.import_module("tests.benchmarks.bench_history")
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *, took_s: float, operations: int) -> None:
