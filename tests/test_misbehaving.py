@@ -64,7 +64,7 @@ class Expected:
     broken: Callable[[Record], bool] | None = None
     """Tells the broken answers: a case that got one must FAIL and cite it, any other must PASS."""
     exit_codes: tuple[int, ...] = ()
-    """None: the one that the outcomes of the cases say."""
+    """Where empty, the one that the outcomes of the cases say."""
     ended: str = "completed"
     budget_s: int = 60
     """Of the run; its start, its clean-up and its report come on top."""
