@@ -55,7 +55,11 @@ def find_account(tx: web.Tx, caller: Caller, account_id: str | None) -> ledger.A
 
 
 def need_account(tx: web.Tx, caller: Caller, account_id: str) -> ledger.Account:
-    """Return an account that the caller may touch; 404 otherwise."""
+    """Return an account that the caller may touch; 404 otherwise.
+
+    For a change: what is due on the account is closed first, which a reader may not write. A read
+    calls `accounts.need_row`.
+    """
     account = journal.account(tx.connection, account_id, tx.now_ms)
     if account is None:
         raise access.not_found(f"account {account_id}")

@@ -15,7 +15,18 @@ import flask
 import msgspec
 from flask import g
 
-from reference_impl import access, audit, booking, clock, idempotency, ids, outbox, requests, web
+from reference_impl import (
+    access,
+    accounts,
+    audit,
+    booking,
+    clock,
+    idempotency,
+    ids,
+    outbox,
+    requests,
+    web,
+)
 from reference_impl.access import Rank
 from reference_impl.problems import Problem
 
@@ -80,7 +91,7 @@ def get_reconciliation(reconciliation_id: str) -> flask.Response:
         row = _row(tx.connection, reconciliation_id)
         if row is None:
             raise access.not_found(f"reconciliation {reconciliation_id}")
-        booking.need_account(tx, caller, row["account_id"])
+        accounts.need_row(tx, caller, row["account_id"])
         return web.respond_json(shown(row))
 
 

@@ -20,6 +20,7 @@ from reference_impl import (
     web,
 )
 from reference_impl.access import Caller, Rank, not_found
+from reference_impl.growth import standing
 from reference_impl.problems import Problem, invalid
 
 from . import strategy_runs
@@ -189,14 +190,16 @@ def execute(account_id: str) -> flask.Response:
     if stored is not None:
         return web.respond(stored)
     shared, traceparent = web.services(), g.trace.parent
-    _executable(web.reading(), caller, account_id)
+    tx = web.reading()
+    _executable(tx, standing.of(accounts.need_row(tx, caller, account_id)).account)
     away = shared.outbound.away(STRATEGY_ENGINE)
     if away is not None:
         raise away.problem()
     made: list[str] = []
 
     def change(tx: web.Tx) -> idempotency.Reply:
-        row, account = _executable(tx, caller, account_id)
+        account = booking.need_account(tx, caller, account_id)
+        row = _executable(tx, account)
         execution_id = _insert(tx, (caller.user_id, traceparent), row, account)
         made.append(execution_id)
         where = {"Location": f"/v1/accounts/{account_id}/strategy/executions/{execution_id}"}
@@ -211,14 +214,13 @@ def execute(account_id: str) -> flask.Response:
     return answer
 
 
-def _executable(tx: web.Tx, caller: Caller, account_id: str) -> tuple[Any, ledger.Account]:
-    """Return the association and the account, if a strategy may be executed: 404, then 409."""
-    account = booking.need_account(tx, caller, account_id)
+def _executable(tx: web.Tx, account: ledger.Account) -> Any:
+    """Return the association, if a strategy may be executed; 409 otherwise."""
     ledger.check_debit_allowed(account)
-    row = _row(tx.connection, account_id)
+    row = _row(tx.connection, account.id)
     if row is None or not row["version"]:
         raise Problem("no_strategy", "Associate a strategy first.")
-    return row, account
+    return row
 
 
 def _insert(tx: web.Tx, by: tuple[str, str], row: Any, account: ledger.Account) -> str:
