@@ -92,7 +92,6 @@ def put_strategy(account_id: str) -> flask.Response:
     body = web.body(PutStrategy)
     check_parameters(body.parameters)
     tag, shared = web.if_match(), web.services()
-    shared.gate.check("putStrategy")
     claim = _announce(shared, caller, (account_id, tag))
     problem, in_doubt = _associate(shared, account_id, body)
     try:
@@ -141,6 +140,7 @@ def _announce(shared: web.Services, caller: Caller, asked: tuple[str, str | None
     last_ms = shared.outbound.registry[STRATEGY_ENGINE].budget_ms + CHANGE_EXTRA_MS
 
     def write(connection: sqlite3.Connection) -> int:
+        shared.gate.check("putStrategy")
         now_ms = shared.clock.now_ms()
         row = _checked(web.Tx(connection=connection, now_ms=now_ms, services=shared), caller, asked)
         if row is not None and now_ms < row["changing_until"] <= now_ms + last_ms:
@@ -208,9 +208,7 @@ def execute(account_id: str) -> flask.Response:
 
     answer = web.write(caller, "executeStrategy", change)
     if made and answer.status_code == 201 and "Idempotency-Replayed" not in answer.headers:
-        with contextlib.suppress(Problem):  # it is kept, and due a little later
-            run = strategy_runs.run_of(_execution(web.reader(), made[-1]))
-            strategy_runs.advance(shared, run)
+        strategy_runs.advance(shared, strategy_runs.run_of(_execution(web.reader(), made[-1])))
     return answer
 
 

@@ -24,6 +24,7 @@ from .registry import STRATEGY_ENGINE
 from .strategy_engine import Execution, Result, Run, StrategyCalls, judge
 
 JOB = "strategies"
+ACTION = "endStrategyExecution"
 EVERY_S = 0.5
 DUE_ROWS = 20
 BACKOFF_MS, BACKOFF_MS_MAX = 300, 60_000
@@ -96,8 +97,19 @@ def _parameters(row: sqlite3.Row) -> dict[str, Any]:
 
 
 def advance(shared: web.Services, run: Run, *, patient: bool = False) -> bool:
-    """Ask the engine and write down what it said; False where it is of no use to ask on."""
+    """Ask the engine and write down what it said; False where it is of no use to ask on.
+
+    Never raises for the engine's sake, nor where nothing can be written now: it stays due.
+    """
     engine = StrategyCalls(shared=shared, traceparent=run.traceparent, patient=patient)
+    try:
+        return _step(shared, engine, run)
+    except Problem as busy:
+        _log.info("%s stays due: %s", run.id, busy.code)
+        return False
+
+
+def _step(shared: web.Services, engine: StrategyCalls, run: Run) -> bool:
     try:
         found = ask(engine, run)
     except CallFailedError as failed:
@@ -131,9 +143,14 @@ def ask(engine: StrategyCalls, run: Run) -> Execution | str:
 
 
 def change(shared: web.Services, run: Run, step: Callable[[web.Tx], str | None]) -> None:
-    """Write what came of a step, unless the execution has ended; `step` returns its new status."""
+    """Write what came of a step, unless the execution has ended; `step` returns its new status.
+
+    In maintenance nothing is written (Problem `read_only`): the engine will be asked again, and
+    answers a key that it knows as before.
+    """
 
     def write(connection: sqlite3.Connection) -> None:
+        shared.gate.check(ACTION)
         row = connection.execute(
             "SELECT ended_at FROM strategy_executions WHERE id = ?", (run.id,)
         ).fetchone()
@@ -145,7 +162,7 @@ def change(shared: web.Services, run: Run, step: Callable[[web.Tx], str | None])
         if status is not None:
             act = audit.Act(
                 actor=STRATEGY_ENGINE,
-                action="endStrategyExecution",
+                action=ACTION,
                 request_id="-",
                 payload_digest="",
             )
