@@ -251,15 +251,17 @@ def close_account(account_id: str) -> flask.Response:
 
 
 def check_closable(tx: web.Tx, account: ledger.Account, target: ledger.Account | None) -> None:
-    """Refuse to close an account with holds, or with money that has nowhere to go."""
+    """Refuse to close an account with holds, or with money that has nowhere to go or may not go."""
     ledger.check_not_ended(account)
     if journal.has_open_holds(tx.connection, account.id, tx.now_ms):
         raise Problem("pending_holds", "Settle or void the holds first.")
-    buckets = journal.account_buckets(tx.connection, account.id)
+    filled = any(bucket.balance for bucket in journal.account_buckets(tx.connection, account.id))
     if target is None:
-        if any(bucket.balance for bucket in buckets):
+        if filled:
             raise Problem("balance_not_zero", "Empty the account, or send sweep_to.")
         return
+    if filled:
+        ledger.check_debit_allowed(account)
     ledger.check_debit_allowed(target)
     ledger.check_not_same(account, target)
     ledger.check_currency(account.cash.currency, target.cash)

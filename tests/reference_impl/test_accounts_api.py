@@ -176,3 +176,36 @@ def test_a_sweep_goes_to_a_fitting_account(
         "unknown": ({"id": "acc_none"}, "not_found", customer),
     }[case]
     assert close(who, account, sweep_to=target["id"]).code == expected
+
+
+@pytest.mark.parametrize("kind", ["cash", "shares"])
+def test_a_suspended_account_is_not_swept_whoever_asks(
+    customer: Any, operator: Any, manager: Any, kind: str
+) -> None:
+    account, target = customer.funded(5_000), customer.account()
+    if kind == "shares":
+        operator.book("assignment", 5_000, from_account_id=account["id"])
+    path = f"/v1/accounts/{account['id']}"
+    assert manager.patch(path, {"status": "suspended"}, tag='"1"').status == 200
+    for who in (customer, manager):
+        body, tag = {"sweep_to": target["id"]}, {"If-Match": '"2"'}
+        refused = who.post(f"{path}/close", body, headers=tag)
+        assert (refused.status, refused.code) == (409, "account_suspended")
+        assert customer.post(f"{path}/close", {}, headers=tag).code == "balance_not_zero"
+    assert customer.balances(account)["total_value"] == 5_000
+    assert customer.balances(target)["total_value"] == 0
+    assert manager.patch(path, {"status": "active"}, tag='"2"').status == 200
+    swept = customer.post(f"{path}/close", body, headers={"If-Match": '"3"'})
+    assert (swept.status, swept.body["status"]) == (200, "closed")
+
+
+@pytest.mark.parametrize("sweeping", [True, False])
+def test_a_suspended_account_that_is_empty_is_closed(
+    customer: Any, manager: Any, sweeping: bool
+) -> None:
+    account, target = customer.account(), customer.account()
+    path = f"/v1/accounts/{account['id']}"
+    assert manager.patch(path, {"status": "suspended"}, tag='"1"').status == 200
+    body = {"sweep_to": target["id"]} if sweeping else {}
+    closed = customer.post(f"{path}/close", body, headers={"If-Match": '"2"'})
+    assert (closed.status, closed.body["status"]) == (200, "closed")
