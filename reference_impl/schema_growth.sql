@@ -86,13 +86,17 @@ WHEN NEW.merged_into_id IS NOT NULL AND NOT EXISTS (
      AND t.status = 'active' AND t.currency = NEW.currency)
 BEGIN SELECT raise(ABORT, 'accounts: a merge leads to another account that is active'); END;
 
--- base_mode contributed: what comes in raises the base, what goes out lowers it.
+-- base_mode contributed: what comes in raises the base, what goes out lowers it, and so does what
+-- takes one of them back.
 CREATE TRIGGER transactions_contribute AFTER INSERT ON transactions
-WHEN NEW.phase = 'post' AND NEW.kind IN ('deposit', 'withdrawal')
+WHEN NEW.phase = 'post'
+ AND (NEW.kind IN ('deposit', 'withdrawal') OR NEW.kind = 'reversal' AND EXISTS (
+   SELECT 1 FROM transactions t
+    WHERE t.seq = NEW.reverses_seq AND t.kind IN ('deposit', 'withdrawal')))
  AND EXISTS (SELECT 1 FROM growth_in_force WHERE base_mode = 'contributed')
 BEGIN
-  UPDATE accounts SET base_amount = CASE NEW.kind
-      WHEN 'deposit' THEN min(base_amount + NEW.amount, 9007199254740991)
+  UPDATE accounts SET base_amount = CASE
+      WHEN NEW.to_account_id IS NOT NULL THEN min(base_amount + NEW.amount, 9007199254740991)
       ELSE max(base_amount - NEW.amount, 0) END
     WHERE id = coalesce(NEW.from_account_id, NEW.to_account_id)
       AND type IN (SELECT account_type FROM growth_in_force WHERE base_mode = 'contributed');

@@ -209,7 +209,7 @@ class Book:
         )
         self.post(booking, [] if held else self._lines(booking, booking.amount))
         if not held:
-            self._contribute(booking)
+            self._contribute(booking, booking.amount)
         return booking
 
     def _lines(self, booking: Booking, amount: int) -> list[tuple[str, str, int]]:
@@ -222,19 +222,23 @@ class Book:
             lines.append((booking.target, CASH, amount))
         return lines
 
-    def _contribute(self, booking: Booking) -> None:
-        """Move the base of accounts whose policy counts contributions."""
-        for account_id, sign in ((booking.target, 1), (booking.source, -1)):
+    def _contribute(self, booking: Booking, amount: int) -> None:
+        """Move the base of accounts whose policy counts contributions; a reversal's is negative."""
+        for account_id, kind, moved in (
+            (booking.target, "deposit", amount),
+            (booking.source, "withdrawal", -amount),
+        ):
             account = self.accounts.get(account_id or "")
-            if account is None or booking.kind != {1: "deposit", -1: "withdrawal"}[sign]:
+            if account is None or booking.kind != kind:
                 continue
             if self.policies.get(account.type, {}).get("base_mode") == "contributed":
-                account.base = max(0, account.base + sign * booking.amount)
+                account.base = max(0, account.base + moved)
 
     def settle(self, booking: Booking, amount: int) -> None:
         """Book a hold, all of it or less."""
         booking.status, booking.settled = "settled", amount
         self.post(booking, self._lines(booking, amount))
+        self._contribute(booking, amount)
 
     def reverse(self, id_: str, original: Booking) -> Booking:
         """Book the opposite of a transaction."""
@@ -249,6 +253,7 @@ class Book:
             amount=moved,
             reverses=original.id,
         )
+        self._contribute(original, -moved)
         return self.post(reversal, lines)
 
     def move_all(self, booking: Booking, sources: Sequence[Account], target: Account) -> int:

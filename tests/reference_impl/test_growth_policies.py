@@ -361,3 +361,40 @@ def test_contributions_raise_the_base_where_the_policy_says(desk: Desk) -> None:
     transfer = {**body, "kind": "transfer", "to_account_id": revenue}
     desk.send("POST", "/v1/transactions", transfer)
     assert desk.account(account)["base_amount"] == 950
+
+
+def test_a_reversal_takes_a_contribution_back(desk: Desk) -> None:
+    desk.put("generation", changed("classic", base_mode="contributed"))
+    account = desk.funded(5000)
+    entries = desk.send("GET", f"/v1/accounts/{account}/entries").json["data"]
+    revenue = desk.funded(1000, type="revenue")
+
+    def reverse(transaction: str) -> None:
+        body = {"reason": "by mistake"}
+        answer = desk.send("POST", f"/v1/transactions/{transaction}/reverse", body)
+        assert answer.status_code == 201, answer.data
+
+    def figures() -> tuple[int, int]:
+        shown = desk.account(account)
+        return shown["balances"]["ledger"], shown["base_amount"]
+
+    out = {
+        "kind": "withdrawal",
+        "amount": {"amount": 2000, "currency": "USD"},
+        "from_account_id": account,
+    }
+    made = desk.send("POST", "/v1/transactions", out).json["id"]
+    assert figures() == (3000, 3000)
+    reverse(made)
+    assert figures() == (5000, 5000)
+    held = desk.send("POST", "/v1/transactions", {**out, "hold": True}).json["id"]
+    part = {"amount": {"amount": 500, "currency": "USD"}}
+    desk.send("POST", f"/v1/transactions/{held}/settle", part)
+    assert figures() == (4500, 4500)
+    reverse(held)
+    assert figures() == (5000, 5000)
+    moved = {**out, "kind": "transfer", "to_account_id": revenue}
+    reverse(desk.send("POST", "/v1/transactions", moved).json["id"])
+    assert figures() == (5000, 5000)
+    reverse(entries[0]["transaction_id"])
+    assert figures() == (0, 0)

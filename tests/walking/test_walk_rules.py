@@ -62,6 +62,22 @@ def test_a_settled_hold_moves_its_part_and_frees_the_rest() -> None:
     assert "already_reversed" in rules.reverse(kept, hold)
 
 
+def test_a_base_follows_contributions_and_what_takes_them_back() -> None:
+    kept = book(account("a", 100, base=100))
+    kept.policies = {"generation": {"base_mode": "contributed"}}
+    hold = kept.request("t1", withdrawal(40, hold=True))
+    assert kept.accounts["a"].base == 100
+    kept.settle(hold, 15)
+    assert kept.accounts["a"].base == 85
+    kept.reverse("t2", hold)
+    assert kept.accounts["a"].base == 100
+    money = {"amount": 30, "currency": "USD"}
+    deposit = kept.request("t3", {"kind": "deposit", "amount": money, "to_account_id": "a"})
+    assert kept.accounts["a"].base == 130
+    kept.reverse("t4", deposit)
+    assert (kept.accounts["a"].base, kept.accounts["a"].cash) == (100, 100)
+
+
 def test_a_merge_may_stand_in_the_list_of_a_source_that_had_nothing() -> None:
     kept = book(account("a", 70), account("b", 0), account("c", 5))
     merge = Booking(id="m", kind="merge", status="posted", currency="USD", amount=70)
