@@ -218,17 +218,25 @@ def update_user(user_id: str) -> flask.Response:
     if own and body.status is not UNSET:
         raise Problem("forbidden", "Nobody changes the own status.")
     web.check_if_match(if_match, row["version"])
-    hashed = None
-    if body.password is not UNSET:
-        if own:
-            check_current(shared, user_id, given(body.current_password))
+    attempt, wrong, hashed = None, None, None
+    if own and body.password is not UNSET:
+        attempt = sessions.attempt_of(shared, row["username_key"], sessions.origin())
+        lockout.check(web.reader(), attempt, web.now_ms())
+        wrong = _wrong_current(shared, user_id, given(body.current_password))
+    if body.password is not UNSET and wrong is None:
         former = former_hashes(web.reader(), user_id)
         hashed = hash_for(shared, row["username"], body.password, former)
     if isinstance(hashed, Problem):
         raise hashed
 
-    def change(tx: web.Tx) -> idempotency.Reply:
+    def change(tx: web.Tx) -> idempotency.Reply | Problem:
         web.check_if_match(if_match, _row(tx.connection, user_id)["version"])
+        if attempt is not None:
+            lockout.check(tx.connection, attempt, tx.now_ms)
+            if wrong is not None:
+                if body.current_password is not UNSET:
+                    sessions.count_failure(tx, attempt, user_id)
+                return wrong
         update(tx, user_id, body, hashed)
         return _reply(tx, caller, user_id, 200)
 
@@ -239,6 +247,15 @@ def action_of(body: requests.UpdateUser) -> str:
     """Return what the audit trail calls a change: an auditor looks for changes of rights."""
     changed = [name for name in ("password", "roles", "status") if given(getattr(body, name))]
     return " ".join(["updateUser", *changed])
+
+
+def _wrong_current(shared: web.Services, user_id: str, password: str | None) -> Problem | None:
+    """Return the refusal of a current password; it is counted and recorded in the writer's turn."""
+    try:
+        check_current(shared, user_id, password)
+    except Problem as problem:
+        return problem
+    return None
 
 
 def check_current(shared: web.Services, user_id: str, password: str | None) -> None:

@@ -215,3 +215,31 @@ def test_all_workers_count_together(server: Any, admin: Any, user_password: str)
     assert {answer.status for answer in answers} == {423}
     time.sleep(LOCKOUT_DELAYS_S[0] + 0.1)
     assert attempt(user_password).status == 200
+
+
+def test_guesses_of_the_current_password_count_and_are_recorded(desk: Desk) -> None:
+    guest = desk.new_user("customer")
+    name, path = guest.session["username"], f"/v1/users/{guest.user_id}"
+    new = {"password": "another long password"}
+
+    def change(**more: str) -> Any:
+        return guest.send("PATCH", path, {**new, **more}, **{"If-Match": '"1"'})
+
+    for _ in range(LOCKOUT_THRESHOLD):  # nobody guesses by leaving it out
+        assert change().json["code"] == "current_password_wrong"
+    for _ in range(LOCKOUT_THRESHOLD):
+        assert change(current_password=WRONG).json["code"] == "current_password_wrong"
+    locked = change(current_password=PASSWORD)
+    assert (locked.status_code, locked.json["code"]) == (423, "locked")
+    assert int(locked.headers["Retry-After"]) == LOCKOUT_DELAYS_S[0]
+    assert guest.other().try_login(name, PASSWORD).status_code == 423
+    rows = desk.services.readers.get().execute(
+        "SELECT action, outcome FROM audit WHERE actor = ?", (guest.user_id,)
+    )
+    found = [tuple(row) for row in rows]
+    refused = ("updateUser password", "current_password_wrong")
+    assert found.count(refused) == 2 * LOCKOUT_THRESHOLD
+    assert found.count(("lockOut", "locked")) == 1
+    desk.hands.advance(LOCKOUT_DELAYS_S[0])
+    assert change(current_password=PASSWORD).status_code == 200
+    assert guest.other().try_login(name, new["password"]).status_code == 200
