@@ -247,7 +247,11 @@ def recalled(who: access.Caller, action: str) -> Reply | None:
 
     The change itself looks again: two requests with one key may both find nothing here.
     """
-    _, scope = prepare(who, action)
+    return known(prepare(who, action)[1])
+
+
+def known(scope: idempotency.Scope | None) -> Reply | None:
+    """Return the stored answer of a key as a reader sees it; None past its retention."""
     if scope is None:
         return None
     try:

@@ -233,8 +233,9 @@ class Writer:
 def apply_all(connection: sqlite3.Connection, jobs: Sequence[Job[Any]]) -> None:
     """Run the jobs; where one fails halfway, begin again with a savepoint around each.
 
-    Savepoints cost a copy of every page that a job touches, and nearly every refusal comes
-    before the first write: so most batches need none.
+    Savepoints cost a copy of every page that a job touches: a batch in which nothing is refused
+    needs none. A request's change has the time and trace of its events written before it
+    (`outbox.begin`), so a refusal among them is found out by running the batch once more.
     """
     if all(apply(connection, job, savepoint=False) for job in jobs):
         return

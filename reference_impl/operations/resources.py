@@ -121,9 +121,8 @@ def settled_moment(shared: web.Services) -> int:
 
 def once(act: audit.Act, scope: Scope | None, work: Callable[[], Reply]) -> flask.Response:
     """Answer with what was stored under the key, or do the work; keep a refusal under the key."""
-    shared = web.services()
-    if scope and (known := idempotency.recall(web.reader(), scope, web.now_ms())):
-        return web.respond(shared.sealer.reveal(known))
+    if (known := web.known(scope)) is not None:
+        return web.respond(known)
     try:
         with TURNS.away():
             reply = work()

@@ -118,6 +118,19 @@ def test_a_key_is_kept_for_its_retention_and_then_new(desk: Desk) -> None:
     assert "Idempotency-Replayed" not in later.headers
 
 
+def test_a_key_that_a_reader_looks_up_is_new_after_its_retention_as_well(desk: Desk) -> None:
+    key = str(uuid.uuid4())
+    first = desk.post("/v1/backups", {"type": "full"}, key)
+    assert (first.status_code, desk.post("/v1/backups", {"type": "full"}, key).data) == (
+        201,
+        first.data,
+    )
+    desk.hands.advance(config.IDEMPOTENCY_RETENTION_S)
+    desk.log_in()
+    later = desk.post("/v1/backups", {"type": "full"}, key)
+    assert (later.status_code, later.json["id"] == first.json["id"]) == (201, False)
+
+
 def test_a_hold_ends_at_its_instant(desk: Desk) -> None:
     account_id = open_account(desk)
     money = {"amount": 5, "currency": "USD"}
