@@ -82,7 +82,7 @@ def overdue(desk: Desk) -> dict[str, str]:
     }
 
 
-def requests() -> Iterator[tuple[str, Any]]:
+def requests() -> Iterator[Any]:
     """Give every operation with the bodies that the contract shows for it."""
     bodies: dict[str, list[Any]] = {}
     for found in media_types(document.read_document()):
