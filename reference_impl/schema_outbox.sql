@@ -159,7 +159,7 @@ BEGIN
   INSERT INTO outbox (type, subject, kind, data, traceparent, created_at)
     SELECT CASE WHEN NEW.username <> OLD.username THEN 'alluse.user.erased'
                 ELSE 'alluse.user.updated' END,
-           NEW.id, NEW.status,
+           NEW.id, OLD.status,
            '{"user_id":"' || NEW.id || '"'
              || ',"status":"' || NEW.status || '"'
              || ',"version":' || NEW.version || '}',

@@ -169,7 +169,7 @@ def disable_a_user(desk: Desk) -> Told:
     user = desk.user("customer")
     path = f"/v1/users/{user.user_id}"
     assert desk.admin.patch(path, {"status": "disabled"}, tag='"1"').status == 200
-    return of_user(user, status="disabled", version=2)
+    return of_user(user, kind="active", status="disabled", version=2)
 
 
 @makes("user.password_changed")
@@ -185,7 +185,7 @@ def erase_a_user(desk: Desk) -> Told:
     user = desk.user("customer")
     path = f"/v1/users/{user.user_id}/personal-data"
     assert desk.admin.send("DELETE", path, headers={"If-Match": '"1"'}).status == 204
-    return of_user(user, version=2)
+    return of_user(user, kind="active", version=2)
 
 
 def enrolled(desk: Desk) -> tuple[Client, str]:
