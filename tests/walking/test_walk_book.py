@@ -153,6 +153,17 @@ def test_contributions_move_the_base_where_the_policy_counts_them() -> None:
     assert other.base == 199
 
 
+def test_a_reversed_contribution_is_taken_back_and_a_settled_one_is_one() -> None:
+    counting = account("a", 0, type="revenue")
+    held = kept(counting)
+    deposit = held.request("t1", to("a", 300))
+    held.reverse("t2", deposit)
+    assert counting.base == 199
+    hold = held.request("t3", {**of("a", 40), "hold": True})
+    held.settle(hold, 15)
+    assert counting.base == 184
+
+
 def test_an_account_lists_what_it_pays_or_receives_and_what_is_only_held() -> None:
     held = kept(account("a", 100), account("b"))
     held.request("t1", between("a", "b", 40, hold=True))
@@ -274,22 +285,28 @@ MUTANTS = {
         "(booking.source, SHARES, 2 * amount)",
     ),
     "every kind contributes": (
-        'if account is None or booking.kind != {1: "deposit", -1: "withdrawal"}[sign]:',
+        "if account is None or booking.kind != kind:",
         "if account is None:",
     ),
     "every policy counts": ('.get("base_mode") == "contributed"', '.get("base_mode")'),
     "a base below zero": (
-        "max(0, account.base + sign * booking.amount)",
-        "account.base + sign * booking.amount",
+        "max(0, account.base + moved)",
+        "account.base + moved",
     ),
-    "withdrawals add to the base": ("sign * booking.amount)", "booking.amount)"),
+    "withdrawals add to the base": ('"withdrawal", -amount)', '"withdrawal", amount)'),
+    "settled holds do not contribute": ("        self._contribute(booking, amount)\n", ""),
+    "a reversal takes nothing back": ("self._contribute(original, -moved)", "pass"),
+    "a reversal contributes": (
+        "self._contribute(original, -moved)",
+        "self._contribute(original, moved)",
+    ),
     "a settled hold is pending": (
         'booking.status, booking.settled = "settled", amount',
         "booking.settled = amount",
     ),
     "a part is the whole": (
-        "self._lines(booking, amount))\n\n    def reverse",
-        "self._lines(booking, booking.amount))\n\n    def reverse",
+        "self._lines(booking, amount))\n",
+        "self._lines(booking, booking.amount))\n",
     ),
     "reversed is posted": ('original.status = "reversed"', "pass"),
     "a reversal does it again": (
