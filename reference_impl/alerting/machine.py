@@ -5,7 +5,7 @@ one set of labels; it is told once when it fires, at each escalation and when it
 at all while it is silenced or while an alert that explains it fires.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .rule import ROUTES, Rule
@@ -74,14 +74,15 @@ class Machine:
     ) -> list[Fire | Tell]:
         """Return what changes now."""
         by_key = {alert.key: alert for alert in standing}
-        names = {alert.key[0] for alert in standing}
         changes: list[Fire | Tell] = []
         for rule in self.rules:
             figures = holding.get(rule.name)
-            muted = _inhibited(rule, names, self.rules)
             for labels, value in (figures or {}).items():
                 key = (rule.name, labels)
-                quiet = muted or bool(silenced_by(label_map(rule, labels), silences))
+                quiet = bool(
+                    inhibitors(key, standing, self.rules)
+                    or silenced_by(label_map(rule, labels), silences)
+                )
                 if key in by_key:
                     changes += self._still(now_ms, rule, by_key[key], quiet=quiet)
                 elif (since := self._ripe(now_ms, rule, key)) is not None:
@@ -166,10 +167,25 @@ def silenced_by(labels: Mapping[str, str], silences: Sequence[Silence]) -> list[
     ]
 
 
-def inhibitors(name: str, rules: Sequence[Rule]) -> set[str]:
-    """Return the rules that explain this one while they fire."""
-    return {rule.name for rule in rules if name in rule.inhibits}
+def inhibitors(key: Key, standing: Iterable[Standing], rules: Sequence[Rule]) -> list[str]:
+    """Return the alerts that explain one: their rules say so, and the labels of both are equal.
+
+    Those are the labels that both rules have, as `equal` of Alertmanager's inhibitions: what is
+    wrong with one outside system explains nothing of another.
+    """
+    by_name = {rule.name: rule for rule in rules}
+    return [
+        alert.id
+        for alert in standing
+        if (source := by_name.get(alert.key[0])) is not None
+        and key[0] in source.inhibits
+        and _agree(_own_labels(source, alert.key), _own_labels(by_name[key[0]], key))
+    ]
 
 
-def _inhibited(rule: Rule, standing: set[str], rules: Sequence[Rule]) -> bool:
-    return not standing.isdisjoint(inhibitors(rule.name, rules))
+def _own_labels(rule: Rule, key: Key) -> dict[str, str]:
+    return dict(zip(rule.labels, key[1], strict=True))
+
+
+def _agree(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    return all(one[name] == other[name] for name in one.keys() & other.keys())

@@ -51,7 +51,7 @@ class Muting:
     def __init__(self, connection: sqlite3.Connection, now_ms: int) -> None:
         """Read the silences in force and the alerts that stand."""
         self.silences: Sequence[Silence] = store.silences(connection, now_ms)
-        self.standing = {alert.key[0]: alert.id for alert in store.standing(connection)}
+        self.standing = store.standing(connection)
 
     def silenced_by(self, row: sqlite3.Row) -> list[str]:
         """Return the silences that keep an alert quiet."""
@@ -59,8 +59,7 @@ class Muting:
 
     def inhibited_by(self, row: sqlite3.Row) -> list[str]:
         """Return the alerts that explain an alert."""
-        names = inhibitors(row["name"], rules.RULES)
-        return sorted(self.standing[name] for name in names if name in self.standing)
+        return sorted(inhibitors(store.key_of(row), self.standing, rules.RULES))
 
 
 def annotations(row: sqlite3.Row) -> dict[str, str]:

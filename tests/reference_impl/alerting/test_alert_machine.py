@@ -134,6 +134,26 @@ def test_what_another_alert_explains_is_not_told() -> None:
     assert (fired.key[0], fired.receivers) == ("CallsFail", ())
 
 
+def test_what_is_wrong_with_one_system_explains_nothing_of_another() -> None:
+    seen = machine("CallsFail", "BreakerOpen")
+    reporting = alert(("BreakerOpen", ("reporting",)))
+    failing: Holding = {"CallsFail": {("market",): 0.5}, "BreakerOpen": {("reporting",): 2.0}}
+    seen.step(0, failing, [reporting], [])
+    (fired,) = seen.step(MINUTE_MS, failing, [reporting], [])
+    assert isinstance(fired, Fire)
+    assert (fired.key, fired.receivers) == (("CallsFail", ("market",)), BY_ROUTE["warning"])
+
+
+def test_a_rule_without_labels_explains_what_it_says_as_a_whole() -> None:
+    seen = machine("DiskHigh", "DiskFull")
+    full: Holding = {"DiskHigh": {(): 0.95}, "DiskFull": {(): 0.95}}
+    standing = [alert(("DiskFull", ()))]
+    seen.step(0, full, standing, [])
+    (fired,) = seen.step(5 * MINUTE_MS, full, standing, [])
+    assert isinstance(fired, Fire)
+    assert (fired.key[0], fired.receivers) == ("DiskHigh", ())
+
+
 def test_a_clock_that_was_set_back_only_delays() -> None:
     seen, holds = machine("LatencyHigh"), SLOWLY
     assert seen.step(10 * MINUTE_MS, holds, [], []) == []

@@ -196,6 +196,33 @@ def test_what_is_told_late_because_another_explained_it_is_passed_on_so_much_lat
     assert told(desk)[-1] == ("escalated", ["on-call"])
 
 
+def test_an_alert_is_explained_by_one_of_the_same_system_only(desk: Desk) -> None:
+    holding = {
+        "BreakerOpen": {("reporting",): 2.0},
+        "CallsFail": {("market",): 0.5, ("reporting",): 1.0},
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judge, "holding", lambda *_: holding)
+        for _ in range(3):
+            desk.hands.advance(1)
+            desk.app.extensions["alluse.background"].tend()
+            alerts = desk.app.extensions["alluse.alerts"]
+            alerts.look(desk.hands.now, evaluator.scrape(desk.services))
+    by_key = {(row["name"], row["labels"]["system"]): row for row in firing(desk)}
+    breaker = by_key["BreakerOpen", "reporting"]["id"]
+    assert by_key["CallsFail", "market"]["inhibited_by"] == []
+    assert by_key["CallsFail", "reporting"]["inhibited_by"] == [breaker]
+    assert [n["receivers"] for n in by_key["CallsFail", "market"]["notices"]] == [["email", "chat"]]
+    assert by_key["CallsFail", "reporting"]["notices"] == []
+    calls = {
+        row["labels"]["system"]: row["status"]
+        for row in desk.get("/api/v2/alerts").json
+        if row["labels"]["alertname"] == "CallsFail"
+    }
+    assert calls["market"] == {"state": "active", "silencedBy": [], "inhibitedBy": []}
+    assert calls["reporting"] == {"state": "suppressed", "silencedBy": [], "inhibitedBy": [breaker]}
+
+
 def test_a_silence_ends_by_itself(desk: Desk) -> None:
     silence(desk, 5, alertname="BreakerOpen")
     look(desk, market=2)

@@ -171,6 +171,15 @@ def alerts(severity: str) -> str:
     return table("alert|about|kind|for|says", rows)
 
 
+def inhibits(_: str) -> str:
+    rows = (
+        (one.name, ", ".join(one.inhibits), ", ".join(one.labels))
+        for one in rules.RULES
+        if one.inhibits
+    )
+    return table("while this fires|these are held back|where equal", rows)
+
+
 def runbooks(severity: str) -> str:
     rows = ((one.name, one.summary, one.remedy) for one in rules.RULES if one.severity == severity)
     return table("alert|what it means|what to do", rows)
@@ -300,6 +309,7 @@ TABLES: dict[str, Callable[[str], str]] = {
     "endpoints": endpoints,
     "events": event_types,
     "files": files,
+    "inhibits": inhibits,
     "metrics": metric_table,
     "own-problems": own_problems,
     "packages": packages,
