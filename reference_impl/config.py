@@ -157,7 +157,7 @@ class Settings:
 
 def complexity(settings: Settings) -> tuple[str, ...]:
     """Return the classes of characters that a password needs."""
-    return tuple(name for name in settings.password_complexity.split(",") if name)
+    return tuple(name.strip() for name in settings.password_complexity.split(",") if name.strip())
 
 
 def read_back(kind: Any, text: str) -> object:

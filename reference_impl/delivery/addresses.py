@@ -18,6 +18,7 @@ Resolve = Callable[[str, int], Sequence[str]]
 
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_WITH_PORT = re.compile(r"(?:(?P<bare>[^:]+)|\[(?P<inner>[^\]]+)\]):(?P<port>[1-9][0-9]{0,4})")
 _INTERNAL_NAMES = ("localhost", "local", "internal", "localdomain", "home.arpa", "intranet")
 _INTERNAL = tuple(
     ipaddress.ip_network(text)
@@ -128,6 +129,25 @@ def check_address(text: str) -> Address:
     if address.version == 6 and _INTERFACE.fullmatch(address.packed[8:12]):
         raise NotAllowedError("the address is not public")
     return address
+
+
+def is_host(text: str) -> bool:
+    """Tell whether a text is an address, or a name that could have one."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        labels = text.lower().split(".")
+        named = len(text) <= 253 and all(_LABEL.fullmatch(label) for label in labels)
+        return named and _NUMBER.fullmatch(labels[-1]) is None
+    return True
+
+
+def is_allowance(text: str) -> bool:
+    """Tell whether `parse` could find a text among those trusted: host, host:port, [host]:port."""
+    found = _WITH_PORT.fullmatch(text)
+    if found is None or is_host(text):
+        return is_host(text)
+    return is_host(found["bare"] or found["inner"]) and int(found["port"]) < 65_536
 
 
 def addresses(place: Place, resolve: Resolve) -> tuple[str, ...]:

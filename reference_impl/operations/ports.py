@@ -6,10 +6,15 @@ from reference_impl.config import StartRefusedError
 
 
 def free_port(host: str) -> int:
-    """Return a port that nobody listens on at the moment."""
+    """Return a port that nobody listens on at the moment; refuse a host of another machine."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
-        probe.bind((host, 0))
+        try:
+            probe.bind((host, 0))
+        except OSError as error:
+            raise StartRefusedError(
+                f"host: {host}: {error.strerror}; give an address of this machine"
+            ) from error
         return int(probe.getsockname()[1])
 
 

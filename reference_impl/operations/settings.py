@@ -11,16 +11,20 @@ import difflib
 import functools
 import inspect
 import json
+import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+from reference_impl import tls
 from reference_impl.config import ENVIRONMENT_PREFIX, Settings, StartRefusedError
 
 CONFIG = "ALLUSE_CONFIG"
 """Names the file, where the command line does not."""
+MOST = 2**63 - 1
+YEAR_S = 365 * 86_400
 BOUNDS: Mapping[str, tuple[float, float]] = {
     "port": (0, 65_535),
     "workers": (1, 64),
@@ -38,14 +42,21 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "breaker_trials": (1, 100),
     "login_requests": (1, 1_000_000_000),
     "login_window_s": (1, 86_400),
+    "webhook_timeout_ms": (10, 600_000),
+    "webhook_retry_ms": (1, 3_600_000),
+    "webhook_retry_max_ms": (1, 86_400_000),
+    "webhook_attempts": (1, 1_000),
+    "webhook_give_up_s": (1, YEAR_S),
+    "webhook_overlap_s": (0, YEAR_S),
+    "disk_free_min": (0, MOST),
     "drain_s": (0, 20),
     "alert_scale": (1, 3600),
 }
-"""Least and most; a number without an entry is at least 0."""
-MOST = 2**63 - 1
+"""Least and most of every number."""
 CHOICES: Mapping[str, tuple[str, ...]] = {"log_level": ("debug", "info", "warning", "error")}
 FILES = ("certificate", "private_key", "webhook_ca")
 """Settings that name a file, which must be there."""
+UNSET_IF_EMPTY = (*FILES, "backup_folder", "otlp_endpoint")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 COMBINED = ("webhook_timing", "config")
 """Variables of options that are several settings in one, or none."""
@@ -70,7 +81,7 @@ def gather(
     """Return the settings, and where each key that is not a default came from (`key: origin`).
 
     Raises ConfigurationRefusedError with a line for everything that is wrong: the origin, the key,
-    the value and the way out.
+    the value and the way out; StartRefusedError for a certificate and key that cannot serve.
     """
     found: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -98,7 +109,9 @@ def gather(
     for key in (*FILES, "backup_folder"):
         if converted.get(key):
             converted[key] = str(Path(converted[key]).absolute())
-    return Settings(**converted), [f"{key}: {origins[key]}" for key in sorted(origins)]
+    made = Settings(**converted)
+    tls.check(made)
+    return made, [f"{key}: {origins[key]}" for key in sorted(origins)]
 
 
 def _of_file(path: Path | None, wrong: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -172,11 +185,17 @@ def refusal(key: str, value: Any) -> str | None:
         return None if inside else f"{value} is out of range; {advice(key)}"
     if key in CHOICES and value not in CHOICES[key]:
         return f"{value!r} is none of them; {advice(key)}"
-    if any(ord(one) < 32 for one in str(value)):
+    return _text_refusal(key, str(value))
+
+
+def _text_refusal(key: str, value: str) -> str | None:
+    if any(ord(one) < 32 for one in value):
         return f"{value!r} has control characters; leave them out"
-    if key in FILES and value and not Path(value).is_file():
+    if key in UNSET_IF_EMPTY and not value:
+        return None
+    if key in FILES and not Path(value).is_file():
         return f"{value}: there is no such file; name one that is there"
-    look = {"password_complexity": _classes, "otlp_endpoint": _endpoint}.get(key)
+    look = LOOKS.get(key)
     return look(value) if look else None
 
 
@@ -198,12 +217,64 @@ def _classes(value: str) -> str | None:
 def _endpoint(value: str) -> str | None:
     from reference_impl import spans
 
-    return spans.wrong(str(value))
+    return spans.wrong(value)
+
+
+def _host(value: str) -> str | None:
+    from reference_impl.delivery import addresses
+
+    if addresses.is_host(value):
+        return None
+    return f"{value!r} is no address; give one without a port, such as 127.0.0.1 or ::1"
+
+
+def _allowed(value: str) -> str | None:
+    from reference_impl.delivery import addresses
+
+    names = [name.strip() for name in value.split(",") if name.strip()]
+    wrong = [name for name in names if not addresses.is_allowance(name.lower())]
+    if not wrong:
+        return None
+    return (
+        f"{wrong[0]!r} is no host; give host, host:port or [IPv6 address]:port, without a scheme,"
+        " a path or a wildcard"
+    )
+
+
+def _authorities(value: str) -> str | None:
+    from reference_impl.delivery import sending
+
+    try:
+        sending.tls_context(Path(value))
+    except OSError as error:  # ssl.SSLError is one
+        return f"{value}: no certificate can be read ({error}); give a PEM file of authorities"
+    return None
+
+
+def _folder(value: str) -> str | None:
+    place = Path(value).absolute()
+    try:
+        there = next(one for one in (place, *place.parents) if one.exists())
+        usable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    except PermissionError:
+        usable = False
+    return None if usable else f"{value}: no folder that can be written; choose another"
+
+
+LOOKS: Mapping[str, Callable[[str], str | None]] = {
+    "backup_folder": _folder,
+    "host": _host,
+    "otlp_endpoint": _endpoint,
+    "password_complexity": _classes,
+    "webhook_allow": _allowed,
+    "webhook_ca": _authorities,
+}
+"""What else is asked of a text: return what is wrong and the way out, None if it may stand."""
 
 
 def bounds(key: str) -> tuple[float, float]:
     """Return the least and the most value of a number."""
-    return BOUNDS.get(key, (0, MOST))
+    return BOUNDS[key]
 
 
 def advice(key: str) -> str:
@@ -229,6 +300,12 @@ def together(found: Mapping[str, Any]) -> list[str]:
         )
     if bool(found.get("certificate")) != bool(found.get("private_key")):
         wrong.append("certificate, private_key: they come together; give both files")
+    first, most = (_chosen(found, f"webhook_retry_{name}") for name in ("ms", "max_ms"))
+    if first > most:
+        wrong.append(
+            f"webhook_retry_ms, webhook_retry_max_ms: {first} is above {most}, and no pause is"
+            " longer than the latter; lower the first or raise the second"
+        )
     if found.get("production"):
         if found.get("testability"):
             wrong.append(
@@ -250,6 +327,11 @@ def together(found: Mapping[str, Any]) -> list[str]:
         if found.get("metrics") is False:
             wrong.append("metrics: without them alerts and dashboards see nothing; switch them on")
     return wrong
+
+
+def _chosen(found: Mapping[str, Any], key: str) -> Any:
+    [default] = [field.default for field in fields(Settings) if field.name == key]
+    return found.get(key, default)
 
 
 @functools.cache
