@@ -4,15 +4,15 @@ import json
 from collections.abc import Iterator, Sequence
 
 from .rule import Rule
-from .rules import RULES
+from .rules import IN_PROMETHEUS
 from .terms import duration
 
 HEAD = """# Alert rules for Prometheus. Made by `python -m reference_impl alert-rules` of the rules
-# that the deployment judges itself: change those, not this file.
+# that the deployment judges itself, and of those about it as a whole: change those, not this file.
 """
 
 
-def text(scale: float = 1.0, rules: Sequence[Rule] = RULES) -> str:
+def text(scale: float = 1.0, rules: Sequence[Rule] = IN_PROMETHEUS) -> str:
     """Return the file; `scale` divides all times, as `alert_scale` does in the deployment."""
     lines = [HEAD + "groups:"]
     for group in dict.fromkeys(rule.group for rule in rules):
@@ -36,7 +36,7 @@ def _rule(rule: Rule, scale: float) -> Iterator[str]:
     yield f"          value: {_quoted('{{ $value | humanize }}')}"
 
 
-def metrics(rules: Sequence[Rule] = RULES) -> dict[str, set[str]]:
+def metrics(rules: Sequence[Rule] = IN_PROMETHEUS) -> dict[str, set[str]]:
     """Return the exposed names that rules read, each with the rules; those of absent() too."""
     found: dict[str, set[str]] = {}
     for rule in rules:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from .conditions import Absent
 from .rule import MINUTE, Rule
 from .rules_book import BUSINESS, DATABASE, INTEGRATION
-from .rules_machine import SYSTEM
+from .rules_machine import OUTSIDE, SYSTEM
 from .rules_service import APPLICATION
 
 MEASURED = (
@@ -41,8 +41,10 @@ WATCH = (
 )
 
 RULES: tuple[Rule, ...] = (*SYSTEM, *APPLICATION, *DATABASE, *BUSINESS, *INTEGRATION, *WATCH)
+"""Those that the deployment judges, and declares."""
+IN_PROMETHEUS: tuple[Rule, ...] = (*RULES, *OUTSIDE)
+"""Those of the rule file."""
 BY_NAME: Mapping[str, Rule] = {rule.name: rule for rule in RULES}
-
 
 INTERVAL_S = 15.0
 INTERVAL_MIN_S = 1.0

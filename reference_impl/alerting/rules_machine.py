@@ -109,6 +109,9 @@ SYSTEM = (
         summary="A worker has ended and another took its place.",
         remedy="Its last lines in the log say why; the recoveries say when.",
     ),
+)
+
+OUTSIDE = (
     Rule(
         name="ServiceDown",
         kind="threshold",
@@ -121,3 +124,5 @@ SYSTEM = (
         labels=("metric",),
     ),
 )
+"""Only a Prometheus outside the deployment can judge these: whoever judges here is a worker, and
+shows by that that there is one."""

@@ -10,7 +10,8 @@ import pytest
 from reference_impl import outbox
 from reference_impl.alerting import evaluator, promfile
 from reference_impl.alerting.rule import REQUESTS
-from reference_impl.alerting.rules import BY_NAME, RULES
+from reference_impl.alerting.rules import BY_NAME, IN_PROMETHEUS
+from reference_impl.alerting.rules import declared as declared_rules
 from tests.reference_impl._desk import opened
 
 FILE = Path(outbox.__file__).parent / "ops" / "alluse.rules.yaml"
@@ -152,15 +153,24 @@ def test_promtool_accepts_the_file(tmp_path: Path, scale: float) -> None:
     path.write_text(promfile.text(scale), "utf-8")
     done = promtool("check", "rules", str(path))
     assert done.returncode == 0, done.stderr
-    assert f"{len(RULES)} rules found" in done.stdout
+    assert f"{len(IN_PROMETHEUS)} rules found" in done.stdout
 
 
 def test_prometheus_judges_a_rule_of_each_kind_as_meant(tmp_path: Path) -> None:
-    texts = {name: (rule.summary, rule.remedy) for name, rule in BY_NAME.items()}
+    texts = {rule.name: (rule.summary, rule.remedy) for rule in IN_PROMETHEUS}
     path = tmp_path / "tests.yaml"
     path.write_text(UNIT_TESTS.format(file=FILE, requests=f"{REQUESTS}_count", **texts), "utf-8")
     done = promtool("test", "rules", str(path))
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_only_prometheus_has_the_rule_that_waits_for_the_judge_itself_to_be_gone() -> None:
+    """A deployment that is down judges nothing; one that judges has a worker, and shows it."""
+    assert {rule.name for rule in IN_PROMETHEUS} - set(BY_NAME) == {"ServiceDown"}
+    declared = declared_rules(60.0)["alerts"]
+    assert isinstance(declared, list)
+    assert {rule["name"] for rule in declared} == set(BY_NAME)
+    assert 'alert: "ServiceDown"' in FILE.read_text("utf-8")
 
 
 def test_every_metric_of_a_rule_is_exported(tmp_path: Path) -> None:

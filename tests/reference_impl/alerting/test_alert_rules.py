@@ -203,7 +203,6 @@ FAULTS: dict[str, Callable[[World], None]] = {
     "DiskRunsOut": _falls("disk_free_bytes", -4e6),
     "FilesHigh": _gauge("process_open_fds", 1800),
     "WorkerReplaced": _start_a_worker,
-    "ServiceDown": lambda world: world.drop("process_workers"),
     "ErrorsHigh": _failing,
     "LatencyHigh": _slow_payments,
     "TransactionsSlow": _slow_payments,

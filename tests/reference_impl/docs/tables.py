@@ -165,8 +165,8 @@ def metric_table(which: str) -> str:
 def alerts(severity: str) -> str:
     rows = (
         (one.name, one.group, one.kind, period(one.for_s), one.summary)
-        for one in rules.RULES
-        if one.severity == severity
+        for one in rules.IN_PROMETHEUS
+        if severity == ("outside" if one.name not in rules.BY_NAME else one.severity)
     )
     return table("alert|about|kind|for|says", rows)
 
@@ -181,7 +181,8 @@ def inhibits(_: str) -> str:
 
 
 def runbooks(severity: str) -> str:
-    rows = ((one.name, one.summary, one.remedy) for one in rules.RULES if one.severity == severity)
+    every = rules.IN_PROMETHEUS
+    rows = ((one.name, one.summary, one.remedy) for one in every if one.severity == severity)
     return table("alert|what it means|what to do", rows)
 
 
