@@ -1,5 +1,6 @@
 """Command line of backups: what an operator does where the server cannot be asked."""
 
+import os
 from contextlib import closing
 from pathlib import Path
 from typing import NoReturn
@@ -10,7 +11,7 @@ from reference_impl import audit, audit_cli, clock, database, ids, rotation, sea
 from reference_impl.config import StartRefusedError
 from reference_impl.problems import Problem
 
-from . import pages, resources, restore, store
+from . import manifest, pages, resources, restore, settings, store
 from .refused import BackupRefusedError
 from .store import Order, Store
 
@@ -51,15 +52,19 @@ def opened(path: Path, folder: Path | None, book: Path | None = None) -> Store:
 @group.command()
 @DATABASE
 @FOLDER
-@click.option("--type", "kind", default="full", type=click.Choice(["full", "incremental"]))
-def create(database: Path, folder: Path | None, kind: str) -> None:
+@click.option("--type", "kind", default="full", type=click.Choice(manifest.TYPES))
+@click.option(
+    "--config", type=FILE, envvar="ALLUSE_CONFIG", help="Of `serve`; for --type configuration."
+)
+def create(database: Path, folder: Path | None, kind: str, config: Path | None) -> None:
     """Make a backup; the server may be running."""
     path = database.absolute()
     try:
         check(path)
+        held = settings_text(path, config) if kind == "configuration" else b""
         kept = opened(path, folder)
         with store.alone(kept):
-            made = make(kept, kind)
+            made = make(kept, kind, held)
     except (StartRefusedError, Problem) as error:
         refuse(error)
     click.echo(made)
@@ -70,7 +75,13 @@ def check(path: Path) -> None:
     database.check(path)
 
 
-def make(kept: Store, kind: str) -> str:
+def settings_text(path: Path, config: Path | None) -> bytes:
+    """Return the settings that `serve` would have by this file and the variables."""
+    chosen, _ = settings.gather(config, os.environ, {"database": str(path)})
+    return settings.render(chosen).encode()
+
+
+def make(kept: Store, kind: str, held: bytes = b"") -> str:
     """Make a backup and enter it into the catalogue; return its id."""
     with rotation.writing(kept.database):
         moment_ms = clock.SystemClock().now_ms() - 1
@@ -80,6 +91,7 @@ def make(kept: Store, kind: str) -> str:
         created_by=ACTOR,
         moment_ms=moment_ms,
         base_id=store.base_for(kept) if kind == "incremental" else None,
+        settings=held,
     )
     made = store.make(kept, order)
     with rotation.writing(kept.database) as connection:

@@ -42,6 +42,27 @@ def test_a_lost_book_is_made_again_from_its_backups(tmp_path: Path) -> None:
         assert len(desk.get("/v1/backups").json["data"]) == 2
 
 
+def test_the_settings_are_kept_from_the_command_line_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, config = tmp_path / "book.db", tmp_path / "reference.toml"
+    setup.create(path, "admin", ADMIN_PASSWORD)
+    config.write_text("workers = 7\n")
+    monkeypatch.setenv("ALLUSE_THREADS", "9")
+    ask = ("backup", "create", "--database", path, "--type", "configuration", "--config", config)
+    made = run(*ask).output.strip()
+    text = (Path(f"{path}.backups") / made / "settings.toml").read_text()
+    assert "workers = 7\nthreads = 9\n" in text
+    assert run("backup", "verify", "--database", path, made).exit_code == 0
+    with opened(tmp_path) as desk:
+        [listed] = desk.get("/v1/backups").json["data"]
+        assert (listed["id"], listed["type"]) == (made, "configuration")
+    config.write_text("workers = 0\n")
+    refused = run(*ask)
+    assert (refused.exit_code, "workers: 0 is out of range" in refused.output) == (2, True)
+    assert len(list(Path(f"{path}.backups").glob("bak_*"))) == 1
+
+
 def test_a_restored_book_does_not_take_the_server_of_its_backup_for_a_crashed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,8 @@ import pytest
 from .conftest import ADMIN_PASSWORD, Client, Server, log_in
 
 Run = Callable[..., Server]
-UNIT = Path(__file__).parents[2] / "reference_impl" / "ops" / "alluse-reference.service"
+OPS = Path(__file__).parents[2] / "reference_impl" / "ops"
+UNIT = OPS / "alluse-reference.service"
 
 
 def connected(server: Server, admin: Client) -> Client:
@@ -184,17 +185,59 @@ def test_the_service_unit_brings_the_server_back_after_a_kill(
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
-def test_systemd_understands_the_unit(tmp_path: Path) -> None:
-    unit = tmp_path / UNIT.name
-    unit.write_text(UNIT.read_text().replace("/opt/alluse/venv/bin/python", sys.executable))
-    done = subprocess.run(
-        [shutil.which("systemd-analyze") or "", "verify", str(unit)],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert UNIT.name not in done.stderr, done.stderr
+def test_systemd_understands_the_units(tmp_path: Path) -> None:
+    for unit in (*OPS.glob("*.service"), *OPS.glob("*.timer")):
+        text = unit.read_text().replace("/opt/alluse/venv/bin/python", sys.executable)
+        (tmp_path / unit.name).write_text(text)
+    kinds = ("full", "incremental", "configuration")
+    timers = [tmp_path / f"alluse-backup@{kind}.timer" for kind in kinds]
+    assert sorted(timers) == sorted(tmp_path.glob("*.timer"))
+    services = [tmp_path / f"alluse-backup@{kind}.service" for kind in kinds]
+    for unit in (tmp_path / UNIT.name, *services, *timers):
+        done = subprocess.run(
+            [shutil.which("systemd-analyze") or "", "verify", str(unit)],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert "alluse" not in done.stderr, done.stderr
+
+
+def test_the_shipped_backup_makes_verifies_and_clears(
+    make_database: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    database, folder = make_database(tmp_path / "book.db"), tmp_path / "backups"
+    config = tmp_path / "reference.toml"
+    config.write_text("workers = 3\n")
+
+    def backup(kind: str, **days: str) -> list[str]:
+        done = subprocess.run(
+            ["/bin/bash", str(OPS / "backup.sh"), kind, database, folder, config],
+            env={**os.environ, "PYTHON": sys.executable, **days},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "ok\n")
+        return sorted(json.loads(one.read_text())["type"] for one in folder.glob("*/manifest.json"))
+
+    assert backup("full") == ["full"]
+    assert backup("incremental") == ["full", "incremental"]
+    assert backup("configuration") == ["configuration", "full", "incremental"]
+    [text] = [one.read_text() for one in folder.glob("*/*.toml")]
+    assert "workers = 3" in text
+    assert backup("full") == ["configuration", "full", "full", "incremental"]
+    over = {"KEEP_FULL": "0", "KEEP_INCREMENTAL": "0"}
+    assert backup("incremental", **over) == [
+        "configuration",
+        "full",
+        "full",
+        "incremental",
+        "incremental",
+    ]
+    assert backup("full", **over) == ["configuration", "full"]
 
 
 def test_the_clock_turns_for_every_worker_and_the_book_goes_back_to_a_snapshot(
