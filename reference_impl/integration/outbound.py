@@ -2,20 +2,20 @@
 
 An adapter says what it calls and what it needs of the answer:
 
-    class Quote(msgspec.Struct):               # members that the adapter reads; more are ignored
-        instrument: str
+    class Standing(msgspec.Struct):            # members that the adapter reads; more are ignored
+        order_id: str
         sequence: Annotated[int, msgspec.Meta(ge=0)]
 
     try:
         answer = shared.outbound.call(
             registry.MARKET,
-            Call(operation="getQuote", method="GET", target=f"/v1/quotes/{segment(name)}",
-                 needs=Quote, traceparent=g.trace.parent),
+            Call(operation="getOrder", method="GET", target=f"/v1/orders/{segment(order_id)}",
+                 needs=Standing, traceparent=g.trace.parent),
         )
     except CallFailedError as failed:
         raise failed.problem() from failed     # 503 circuit_open or integration_unavailable
     if answer.status == 404: ...               # 4xx is an answer; its problem code is answer.code
-    quote = answer.document                    # 2xx: a Quote
+    standing = answer.document                 # 2xx: a Standing
 
 A write names a `key` (its Idempotency-Key: derive it from the effect's own id, so that it is the
 same whenever the effect is tried again) and is then repeated like a read; a write without one goes

@@ -56,7 +56,7 @@ KINDS = (
     ),
     Kind(
         name=MARKET,
-        purpose="orders, executions, positions and quotes",
+        purpose="orders, executions and positions",
         fallback="no new orders; those taken wait, with their money held; positions as booked",
         signs=True,
     ),

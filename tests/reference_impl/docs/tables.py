@@ -218,6 +218,27 @@ def systems(_: str) -> str:
     return table("system|what for|without it|variables", rows)
 
 
+def calls(_: str) -> str:
+    """What the outbound contracts offer, and what of it the adapters name."""
+    named = {
+        node.value
+        for folder in ("integration", "delivery")
+        for path in (PACKAGE / folder).glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    rows = []
+    for kind in registry.KINDS:
+        text = (CONTRACT / "outbound" / f"{kind.name}.yaml").read_text("utf-8")
+        items = yaml.load(text, yaml.CSafeLoader)["paths"].values()
+        offered = [item[way]["operationId"] for item in items for way in METHODS if way in item]
+        called, left = (
+            [one for one in offered if (one in named) is kept] for kept in (True, False)
+        )
+        rows.append((kind.name, quoted(called), quoted(left)))
+    return table("system|called|never called", rows)
+
+
 def scopes(_: str) -> str:
     bound = principals.OBJECT_SCOPES
     rows = ((f"`{one}`", "yes" if one in bound else "") for one in principals.SCOPES)
@@ -303,6 +324,7 @@ def sessions(_: str) -> str:
 
 TABLES: dict[str, Callable[[str], str]] = {
     "alerts": alerts,
+    "calls": calls,
     "checks": checks,
     "ci": ci,
     "commands": commands,
