@@ -5,9 +5,8 @@ import secrets
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,73 +16,13 @@ from certification.counterparties.faults import FaultKind
 from certification.counterparties.hosting import Host, Hosting
 from certification.counterparties.parties import Counterparties
 from tests.reference_impl import _faults as faults
-from tests.reference_impl.conftest import (
-    ADMIN_PASSWORD,
-    Client,
-    Server,
-    init_database,
-    log_in,
-    start_server,
-)
+from tests.reference_impl.alerting._place import SCALE, Place, opened, running, until
+from tests.reference_impl.conftest import ADMIN_PASSWORD, log_in, start_server
 from tests.reference_impl.outside.conftest import told
 
-SCALE = ("--alert-scale", "60")
-WITHIN_S = 40.0
 QUIET_S = 60.0
 HOST_RULES = {"DiskHigh", "DiskFull", "DiskRunsOut", "MemoryHigh", "CpuHigh", "CommitsSlow"}
 """What the machine that runs the tests may truly suffer from."""
-
-
-@dataclass
-class Place:
-    """A server with short times, its file and its admin."""
-
-    server: Server
-    database: Path
-    admin: Client
-
-    def rows(self, path: str) -> list[dict[str, Any]]:
-        answer = self.admin.get(path)
-        assert answer.status == 200, answer.body
-        return list(answer.body["data"])
-
-    def alert(self, name: str, path: str = "/v1/alerts?limit=200") -> dict[str, Any] | None:
-        return next((row for row in self.rows(path) if row["name"] == name), None)
-
-    def recovery(self, component: str) -> dict[str, Any] | None:
-        rows = self.rows("/v1/recoveries?limit=200")
-        return next((row for row in rows if row["component"] == component), None)
-
-    def seen_taken_and_over(self, name: str, heal: Callable[[], None]) -> dict[str, Any]:
-        """Wait for an alert, take it, heal the fault and wait until the alert is over."""
-        found = until(lambda: self.alert(name))
-        assert found["status"] == "firing"
-        taken = self.admin.post(f"/v1/alerts/{found['id']}/acknowledge", {"note": "Seen."})
-        assert (taken.status, taken.body["status"]) == (200, "acknowledged")
-        heal()
-        over = until(lambda: self.alert(name, "/v1/alerts/history?limit=200"))
-        assert (over["id"], over["status"]) == (found["id"], "resolved")
-        assert over["started_at"] < over["ended_at"]
-        assert {n["kind"] for n in over["notices"]} >= {"firing", "acknowledged", "resolved"}
-        return dict(over)
-
-
-def until(look: Callable[[], Any], within_s: float = WITHIN_S) -> Any:
-    end = time.monotonic() + within_s
-    while time.monotonic() < end:
-        try:
-            if found := look():
-                return found
-        except (OSError, AssertionError):  # a worker that died a moment ago
-            pass
-        time.sleep(0.2)
-    raise AssertionError("not seen in time")
-
-
-def opened(folder: Path, *options: str) -> Place:
-    database = init_database(folder / "book.db")
-    server = start_server(database, *SCALE, *options)
-    return Place(server, database, log_in(server.port, "admin", ADMIN_PASSWORD))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -96,10 +35,8 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, flo
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
-    made = opened(tmp_path)
-    yield made
-    if made.server.process.poll() is None:
-        made.server.stop(signal.SIGKILL)
+    with running(tmp_path) as made:
+        yield made
 
 
 def test_a_killed_worker_is_an_alert_and_a_recovery(place: Place) -> None:
