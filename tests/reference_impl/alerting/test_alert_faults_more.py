@@ -64,14 +64,17 @@ def by_threads(number: int, act: Callable[[int], object]) -> Iterator[None]:
 
 def test_what_is_wrong_with_the_machine_and_the_file(small_disk: Path) -> None:
     """A disk that is nearly full, few files allowed, tables that cannot be read, a lost sync."""
-    with running(small_disk, "--disk-free-min", "0") as place:
+    with running(small_disk, "--disk-free-min", "0", "--threads", "4") as place:
         runtime = runtime_of(place)
+        readers = clients(place, 8)
+        with by_threads(8, lambda which: readers[which].get("/v1/alerts")):
+            time.sleep(1)  # each thread has opened the book: it opens nothing more below
         (small_disk / "filler").write_bytes(bytes(int(shutil.disk_usage(small_disk).free * 0.93)))
         limits = {}
         for pid in faults.workers(place.server):
             limits[pid] = resource.prlimit(pid, resource.RLIMIT_NOFILE)
             used = len(list(Path(f"/proc/{pid}/fd").iterdir()))
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + 4, limits[pid][1]))
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + 5, limits[pid][1]))
         (runtime / "disk-lost").touch()
         rename(place, ("event_tallies", "away_tallies"), ("webhooks", "away_webhooks"))
         causes = ("DiskFull", "DiskHigh", "FilesHigh", "IntegrityUnknown")
