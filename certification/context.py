@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+READS = ("GET", "HEAD")
 BACK_PRESSURE_REPEATS_MAX = 12
 """How often a 503 `busy` with Retry-After is waited out before the check says it cannot decide."""
 
@@ -49,21 +51,26 @@ class Actor:
         *,
         expect: int | Collection[int] | None = None,
         problem: str | Collection[str] | None = None,
+        at_once: bool = False,
         **request: Any,
     ) -> Reply:
         """Send one operation; fail the check unless the answer is contract-valid and as expected.
 
         `expect` is a status or several, `problem` a code of the catalogue or several; with neither,
         any answer that the contract allows is returned. `request` takes path, query, body, headers,
-        key and if_match as `Session.call` does. A 503 `busy` is waited out with the same key.
+        key and if_match as `Session.call` does. A 503 `busy` is waited out with the same key. A
+        read waits until it must show what the case wrote before, unless it is to be sent `at_once`.
         """
 
         def send(refused: Reply | None) -> Reply:
             # The key of the refused attempt, so that an effect it had after all is not doubled.
             key = {"key": refused.sent_key} if refused is not None and refused.sent_key else {}
-            return self.session.call(operation, **{**request, **key})
+            return self._send(operation, **{**request, **key})
 
-        reply = self._past_back_pressure(operation, send)
+        method = self.context.contract.operations[operation].method
+        if method in READS and not at_once:
+            self.context.arrange.let_own_writes_arrive()
+        reply = self._past_back_pressure(operation, method, send)
         self.context.conforms(reply)
         if problem is not None:
             self.context.is_problem(reply, problem)
@@ -74,19 +81,32 @@ class Actor:
     def raw(self, method: str, path: str, **request: Any) -> Reply:
         """Send bytes that the contract would not let `call` send; nothing is checked.
 
-        A 503 with Retry-After is waited out as in `call`; the bytes must be safe to repeat.
+        A 503 with Retry-After is waited out as in `call`; the bytes must be safe to repeat. A read
+        waits as in `call`.
         """
+        if method in READS:
+            self.context.arrange.let_own_writes_arrive()
         return self._past_back_pressure(
             f"{method} {path}",
+            method,
             lambda _refused: self.session.send_raw(method, path, **request),
         )
 
-    def _past_back_pressure(self, what: str, send: Callable[[Reply | None], Reply]) -> Reply:
+    def _send(self, operation: str, **request: Any) -> Reply:
+        return self.session.call(operation, **request)
+
+    def _past_back_pressure(
+        self, what: str, method: str, send: Callable[[Reply | None], Reply]
+    ) -> Reply:
         """Send until the deployment takes the request; `send` is given the refusal before it."""
         reply = None
         for _ in range(BACK_PRESSURE_REPEATS_MAX):
             self.context.within_budget()
-            reply = send(reply)
+            try:
+                reply = send(reply)
+            finally:
+                if method not in READS:
+                    self.context.wrote_s = self.context.clock()
             if reply.status != 503 or reply.retry_after_s is None:
                 return reply
             self.context.wait(min(reply.retry_after_s, 5.0))
@@ -118,6 +138,8 @@ class Context:
     random: random.Random = field(init=False)
     arrange: Arrange = field(init=False)
     began_s: float = field(init=False)
+    wrote_s: float = field(init=False, default=-math.inf)
+    """When the latest write of any actor ended, answered or not, on `clock`."""
 
     def __post_init__(self) -> None:
         """Derive the case's own random numbers, so that a replay draws the same."""
@@ -288,12 +310,18 @@ class Context:
         threading.Event().wait(seconds)
 
     def until(self, predicate: Callable[[], T | None], *, deadline_s: float) -> T | None:
-        """Ask again and again until the answer is truthy; None when the deadline passed."""
+        """Ask again and again until the answer is truthy; None when the deadline passed.
+
+        Every later read must show what was found, too.
+        """
         end = self.clock() + deadline_s
         while True:
             found = predicate()
-            if found or self.clock() >= end:
-                return found or None
+            if found:
+                self.arrange.let_writes_arrive()
+                return found
+            if self.clock() >= end:
+                return None
             self.wait(0.05)
 
     def together(self, actions: Sequence[Callable[[], T]]) -> list[T]:

@@ -96,7 +96,7 @@ class Recorder:
         """Read the balances of an account and record them."""
         number, began = self._begin()
         actor = by or self.ctx.customer
-        reply = actor.call("getAccount", path={"id": account["id"]}, expect=200)
+        reply = actor.call("getAccount", path={"id": account["id"]}, expect=200, at_once=True)
         shown = reply.body["balances"]
         self._keep(
             Operation(
@@ -116,7 +116,9 @@ class Recorder:
         number, began = self._begin()
         query = {"sort": "-seq", "limit": PAGE_ROWS}
         path = {"id": account["id"]}
-        reply = self.ctx.customer.call("listEntries", path=path, query=query, expect=200)
+        reply = self.ctx.customer.call(
+            "listEntries", path=path, query=query, expect=200, at_once=True
+        )
         ended = self._now()
         rows = [_posting(row) for row in reply.body["data"]]
         whole = reply.body["next_cursor"] is None

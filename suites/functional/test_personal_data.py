@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
@@ -38,7 +38,7 @@ def words() -> dict[str, str]:
     }
 
 
-def settle_in(ctx: Context, named: dict[str, str], **request: str) -> tuple[Guest, Json, Json]:
+def settle_in(ctx: Context, named: dict[str, str], **request: Any) -> tuple[Guest, Json, Json]:
     """Create a person with an account that money went through; return user, account, creation."""
     body = {
         "username": f"t{uuid4().hex[:24]}",

@@ -107,6 +107,49 @@ def test_equal_does_not_mix_kinds(observed: object, expected: object) -> None:
         context(Scripted([])).equal(observed, expected, "differs")
 
 
+def late_context(session: Scripted, times: list[float]) -> Context:
+    """Return a context of a deployment that is 250 ms late; `times` ends with the present one."""
+    capabilities = {"consistency": {"read_your_writes": {"bounded_ms": 250}}}
+    return context(session, capabilities=capabilities, clock=lambda: times[-1])
+
+
+def test_a_read_waits_for_what_the_case_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = [100.0]
+    monkeypatch.setattr(Context, "wait", lambda _ctx, seconds: times.append(times[-1] + seconds))
+    ctx = late_context(Scripted([reply(200)]), times)
+
+    ctx.customer.call("getAccount")
+    assert times[-1] == 100.0
+    ctx.customer.call("createAccount")
+    times.append(100.1)
+    ctx.customer.call("getAccount", at_once=True)
+    assert times[-1] == 100.1
+    ctx.customer.call("getAccount")
+    assert times[-1] == 100.25
+    ctx.customer.call("getAccount")
+    assert times[-1] == 100.25
+
+
+def test_a_read_waits_for_a_write_that_had_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = [100.0]
+    monkeypatch.setattr(Context, "wait", lambda _ctx, seconds: times.append(times[-1] + seconds))
+    session = Scripted([reply(200)])
+    ctx = late_context(session, times)
+    with monkeypatch.context() as broken:
+        broken.setattr(Scripted, "call", lambda *_, **__: (_ for _ in ()).throw(TimeoutError))
+        with pytest.raises(TimeoutError):
+            ctx.customer.call("createAccount")
+
+    ctx.customer.call("getAccount")
+    assert times[-1] == 100.25
+
+
+@pytest.mark.parametrize("declared", [True, False, None, 7, "soon", [], {"bounded_ms": "1"}])
+def test_whatever_is_no_bound_is_not_waited_for(declared: object) -> None:
+    ctx = context(Scripted([]), capabilities={"consistency": {"read_your_writes": declared}})
+    assert ctx.arrange.lag_s == 0
+
+
 def test_no_request_starts_when_the_run_is_ending() -> None:
     session = Scripted([reply(200)])
     with pytest.raises(Undecided):
