@@ -12,6 +12,8 @@ from certification.target.reply import Reply
 from certification.target.session import Session
 
 PARALLEL = 4
+TRIAL_POLICY = "trial-"
+"""How the names of the policies begin that checks put in force for a while."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +21,7 @@ class Created:
     """An object that the run made."""
 
     kind: str
-    """`account` or `user`."""
+    """`account`, `user`, or `policy`: one that a check could not put back."""
     id: str
     owner: str
     """Role of the identity that owns it."""
@@ -40,10 +42,9 @@ def tidy_up(
 
 
 def _close(made: Created, sessions: Mapping[str, Session]) -> LeftBehind | None:
+    put_away = {"account": _close_account, "user": _disable, "policy": _trial_in_force}[made.kind]
     try:
-        detail = (
-            _close_account(made, sessions) if made.kind == "account" else _disable(made, sessions)
-        )
+        detail = put_away(made, sessions)
     except ConnectionLost as lost:
         detail = lost.message
     except (KeyError, TypeError) as error:
@@ -92,6 +93,16 @@ def _disable(made: Created, sessions: Mapping[str, Session]) -> str | None:
         "updateUser", path={"id": made.id}, body={"status": "disabled"}, if_match=etag
     )
     return None if reply.status == 200 else _words(reply)
+
+
+def _trial_in_force(made: Created, sessions: Mapping[str, Session]) -> str | None:
+    """Tell which policy of a check is still in force; None once it is another one."""
+    shown = sessions["admin"].call("getGrowthPolicy", path={"type": made.id})
+    if shown.status != 200:
+        return _words(shown)
+    name = str(shown.body["policy"]["name"])
+    trial = name.startswith(TRIAL_POLICY)
+    return f"{name} is in force: put the policy back that was before" if trial else None
 
 
 def _words(reply: Reply) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from certification.cleanup import TRIAL_POLICY
 from certification.oracle import growth
+from certification.target.outcomes import ConnectionLost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +28,7 @@ BASE_MAJOR = 1_000
 TRANSITION_S = 10.0
 """How long an asynchronous growth operation may take before a check says that it cannot tell."""
 REPEATS_MAX = 100
+PUT_BACK_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -331,13 +334,14 @@ def under(ctx: Context, change: Callable[[Json], None], *types: str) -> Iterator
     """Put a changed policy in force for account types; put the former ones back at the end.
 
     The new policy is that of type generation, changed in place by `change`, under a name of this
-    run. The former policy is sent again even when the check fails or the run is ending.
+    run. The former policy is sent again even when the check fails or the run is ending; where the
+    deployment does not take it back, the run lists the policy as left behind.
     """
     former = {name: policy(ctx, name) for name in types or TYPES}
     document = deepcopy(policy(ctx, "generation"))
     document.pop("description", None)
     digest = hashlib.sha256(ctx.name("policy").encode()).hexdigest()
-    document |= {"name": f"trial-{digest[:20]}", "version": 1}
+    document |= {"name": f"{TRIAL_POLICY}{digest[:20]}", "version": 1}
     change(document)
     try:
         for name in former:
@@ -359,8 +363,17 @@ def put_policy(ctx: Context, account_type: str, document: Json, **expected: Any)
 def _put_back(ctx: Context, account_type: str, document: Json) -> None:
     # Past the check's budget and the end of the run: a foreign policy must not stay in force.
     path, session = {"type": account_type}, ctx.admin.session
-    etag = session.call("getGrowthPolicy", path=path).etag
-    session.call("putGrowthPolicy", path=path, body={"policy": document}, if_match=etag)
+    for _ in range(PUT_BACK_TRIES):
+        ctx.arrange.let_writes_arrive()
+        with suppress(ConnectionLost):
+            etag = session.call("getGrowthPolicy", path=path).etag
+            body = {"policy": document}
+            reply = session.call("putGrowthPolicy", path=path, body=body, if_match=etag)
+            if reply.status == 200:
+                return
+            ctx.wait(min(reply.retry_after_s or 0.0, TRANSITION_S))
+    # The clean-up lists it among what the run leaves behind.
+    ctx.created("policy", account_type, ctx.admin.role)
 
 
 def with_cash(account: growth.Standing, ledger: int) -> growth.Standing:

@@ -258,7 +258,7 @@ class Incident:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftBehind:
-    """An object that the run created and could not close."""
+    """What the run created or changed and could not close or put back."""
 
     kind: str
     id: str

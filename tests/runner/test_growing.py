@@ -11,8 +11,10 @@ from typing import Any, cast
 import pytest
 
 from certification import growing
+from certification.cleanup import Created, tidy_up
 from certification.contract import document
 from certification.oracle import growth
+from certification.target.outcomes import ConnectionLost, Lost
 
 CLASSIC: dict[str, Any] = json.loads(
     (Path(document.__file__).with_name("presets") / "classic.json").read_text(encoding="utf-8")
@@ -24,15 +26,29 @@ class Deployment:
 
     def __init__(self) -> None:
         self.in_force = {name: (1, deepcopy(CLASSIC)) for name in growing.TYPES}
+        self.booked: list[tuple[str, str, str]] = []
+        self.late = 0
+        """So many of the next readings show the ETag before."""
+        self.lost = 0
+        """So many of the next requests have no answer."""
 
     def call(self, operation: str, **request: Any) -> Any:
         name = request["path"]["type"]
         version, policy = self.in_force[name]
-        if operation == "putGrowthPolicy":
-            assert request["if_match"] == f'"{version}"'
+        status = 200
+        if self.lost:
+            self.lost -= 1
+            raise ConnectionLost(number=1, reason=Lost.DEADLINE, detail="nothing came")
+        if operation == "putGrowthPolicy" and request["if_match"] != f'"{version}"':
+            status = 412
+        elif operation == "putGrowthPolicy":
             version, policy = version + 1, deepcopy(request["body"]["policy"])
             self.in_force[name] = (version, policy)
-        return SimpleNamespace(status=200, etag=f'"{version}"', body={"policy": policy})
+        elif self.late:
+            self.late -= 1
+            version -= 1
+        body = {"policy": policy}
+        return SimpleNamespace(status=status, etag=f'"{version}"', body=body, retry_after_s=None)
 
 
 def context(deployment: Deployment) -> Any:
@@ -41,6 +57,8 @@ def context(deployment: Deployment) -> Any:
         customer=actor,
         admin=actor,
         arrange=SimpleNamespace(let_writes_arrive=lambda: None),
+        wait=lambda _s: None,
+        created=lambda *booked: deployment.booked.append(booked),
         name=lambda what: f"run-{what}",
     )
 
@@ -74,6 +92,32 @@ def test_a_trial_policy_is_gone_after_a_check_that_fails() -> None:
     with pytest.raises(RuntimeError):
         check()
     assert policies(deployment) == [CLASSIC] * 3
+
+
+@pytest.mark.parametrize(("late", "lost"), [(2, 0), (0, 2)])
+def test_a_policy_is_put_back_until_it_is_in_force(late: int, lost: int) -> None:
+    deployment = Deployment()
+    with growing.under(context(deployment), change, "revenue"):
+        deployment.late, deployment.lost = late, lost
+    assert policies(deployment) == [CLASSIC] * 3
+    assert deployment.booked == []
+
+
+def test_a_policy_that_cannot_be_put_back_is_left_behind() -> None:
+    deployment = Deployment()
+    with growing.under(context(deployment), change, "revenue") as trial:
+        deployment.late = 1_000
+    assert deployment.booked == [("policy", "revenue", "customer")]
+
+    deployment.late = 0
+    sessions: Any = {"admin": deployment}
+    created = Created(kind="policy", id="revenue", owner="customer")
+    (left,) = tidy_up((created,), sessions)
+    assert (left.kind, left.id) == ("policy", "revenue")
+    assert trial["name"] in left.detail
+
+    deployment.in_force["revenue"] = (9, CLASSIC)
+    assert tidy_up((created,), sessions) == ()
 
 
 @pytest.mark.parametrize(("wanted", "count"), [(1, 2), (2, 2), (3, 3), (9, 4)])
