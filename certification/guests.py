@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -23,6 +24,15 @@ WAIT_MAX_S = 40.0
 """Longer than one period of common authenticators; a longer wait is not worth a check."""
 
 
+@dataclass(slots=True)
+class Renewal:
+    """The tokens that replaced a guest's own when those had expired."""
+
+    lock: Lock = field(default_factory=Lock)
+    token: str = ""
+    refresh_token: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Guest(Actor):
     """A user of a check's own, acting with a token that the check obtained."""
@@ -32,6 +42,7 @@ class Guest(Actor):
     password: str = ""
     token: str = ""
     refresh_token: str = ""
+    renewal: Renewal = field(init=False, default_factory=Renewal, compare=False, repr=False)
 
     @property
     def role(self) -> str:
@@ -48,15 +59,39 @@ class Guest(Actor):
         """The body of a login."""
         return {"username": self.username, "password": self.password}
 
-    def call(self, operation: str, **request: Any) -> Reply:
-        """Send an operation with the guest's token, checked as for any actor."""
-        headers = {"Authorization": f"Bearer {self.token}", **request.pop("headers", {})}
-        return Actor.call(self, operation, headers=headers, **request)
-
     def raw(self, method: str, path: str, **request: Any) -> Reply:
         """Send bytes with the guest's token; nothing is checked."""
-        headers = {"Authorization": f"Bearer {self.token}", **request.pop("headers", {})}
+        headers = {"Authorization": f"Bearer {self._present()}", **request.pop("headers", {})}
         return Actor.raw(self, method, path, headers=headers, **request)
+
+    def _send(self, operation: str, **request: Any) -> Reply:
+        """Send with the guest's token; one that has expired is renewed, as a session's is."""
+        headers = request.pop("headers", {})
+
+        def send(token: str) -> Reply:
+            bearer = {"Authorization": f"Bearer {token}", **headers}
+            return self.session.call(operation, headers=bearer, **request)
+
+        token = self._present()
+        reply = send(token)
+        if reply.status == 401 and reply.problem_code == "token_expired" and self.refresh_token:
+            return send(self._renewed(token))
+        return reply
+
+    def _present(self) -> str:
+        return self.renewal.token or self.token
+
+    def _renewed(self, expired: str) -> str:
+        """Return a token in place of an expired one; the same where there is none to be had."""
+        renewal = self.renewal
+        with renewal.lock:
+            if self._present() == expired:
+                body = {"refresh_token": renewal.refresh_token or self.refresh_token}
+                reply = self.session.call("refreshSession", body=body)
+                if reply.status == 200:
+                    renewal.token = reply.body["access_token"]
+                    renewal.refresh_token = reply.body["refresh_token"]
+            return self._present()
 
 
 def new_password(ctx: Context) -> str:

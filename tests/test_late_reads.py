@@ -1,4 +1,4 @@
-"""A deployment with declared late reads is never accused; one that lies about them is."""
+"""Late reads, a late clock and short-lived tokens are never accused where they are declared."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 from tests import test_toys as toys
 
 LATE = "tests.toys.reads_are_late"
+STRICT = "tests.toys.strict_times"
 RACES = ("histories/*", "concurrency/*", "growth-races/*", "expiry-races/*")
 RESOURCES = (
     "audit/acts-are-recorded",
@@ -93,6 +94,13 @@ def test_reads_as_late_as_declared_are_never_accused(
 
     assert accused(cases) == []
     assert len(cases) >= least
+
+
+def test_a_late_clock_and_tokens_of_some_seconds_are_never_accused(tmp_path: Path) -> None:
+    cases = observe(tmp_path, STRICT, ["mfa/switched-off-with-a-code"])
+
+    assert accused(cases) == []
+    assert len(cases) == 1
 
 
 def test_reads_later_than_declared_are_told(
