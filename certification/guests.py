@@ -22,6 +22,8 @@ EDGE_S = 2.0
 """So close to the change of a step nobody can say which codes are those of now."""
 WAIT_MAX_S = 40.0
 """Longer than one period of common authenticators; a longer wait is not worth a check."""
+CLOCK_OFF_MAX_S = 2.5
+"""How far `ahead_s` may be off: what it calls no difference, its rounding, and the way there."""
 
 
 @dataclass(slots=True)
