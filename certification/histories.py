@@ -312,12 +312,16 @@ def amounts(ctx: Context, count: int) -> list[int]:
 
 
 def waves(ctx: Context, work: Sequence[Sequence[Callable[[], object]]]) -> None:
-    """Do each client's steps one after the other, all clients at once."""
+    """Do each client's steps one after the other, all clients at once.
+
+    The accounts that the case opened for it are there for a read at once.
+    """
 
     def all_of(steps: Sequence[Callable[[], object]]) -> None:
         for step in steps:
             step()
 
+    ctx.arrange.let_own_writes_arrive()
     ctx.together([partial(all_of, steps) for steps in work])
 
 

@@ -107,6 +107,7 @@ def test_reads_later_than_declared_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     areas = ["histories/reads-follow-writes"]
+    monkeypatch.setitem(toys.ENVIRONMENT, "TOY_PARTLY", "1")
     (case,) = observe_late(tmp_path, monkeypatch, age_ms=1_500, declared_ms=40, areas=areas)
 
     assert case["outcome"] == "FAIL"

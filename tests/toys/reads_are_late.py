@@ -1,8 +1,9 @@
 """A deployment that reads from replicas: up to TOY_AGE_MS old, declared as TOY_DECLARED_MS.
 
 It is right where it declares what it does: a read shows all objects as they were a moment ago, one
-that was just made is not there, and who may ask is judged at once. It wraps the reference, whose
-options it takes: `python -m tests.toys.reads_are_late init|serve ...`.
+that was just made is not there, and who may ask is judged at once. With TOY_PARTLY, entries and
+what a replica lacks are read from the book. It wraps the reference, whose options it takes:
+`python -m tests.toys.reads_are_late init|serve ...`.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from typing import Any
 
 FACTORY = "tests.toys.reads_are_late:application"
 AGE_S = float(os.environ.get("TOY_AGE_MS", "200")) / 1000
+PARTLY = bool(os.environ.get("TOY_PARTLY"))
 DECLARED_MS = int(os.environ.get("TOY_DECLARED_MS", "200"))
 MOMENTS = 8
 """So many within the age: a read is at least seven eighths as old as it may be."""
+
+Answer = tuple[str, list[tuple[str, str]], list[bytes]]
 
 ASKING = threading.local()
 """`past` is what the request of this thread reads from; without it, the book itself."""
@@ -58,13 +62,25 @@ class LateReads:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         """Answer a read from the past, and everything else from the book."""
-        ASKING.past = self._oldest() if environ["REQUEST_METHOD"] == "GET" else None
-        parts = self._inner(environ, start_response)
+        late = environ["REQUEST_METHOD"] == "GET"
+        if PARTLY and environ["PATH_INFO"].endswith("/entries"):
+            late = False
+        status, headers, content = self._ask(environ, self._oldest() if late else None)
+        if PARTLY and late and status.startswith("404"):
+            status, headers, content = self._ask(environ, None)
+        start_response(status, headers)
+        return content
+
+    def _ask(self, environ: dict[str, Any], past: Past | None) -> Answer:
+        told: list[Any] = []
+        ASKING.past = past
+        parts = self._inner(environ, lambda *head, **_: told.extend(head))
         try:
-            return list(parts)
+            content = list(parts)
         finally:
             ASKING.past = None
             getattr(parts, "close", lambda: None)()
+        return told[0], told[1], content
 
     def _keep(self) -> None:
         database: Any = importlib.import_module("reference_impl.database")
