@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from certification.target.reply import Reply
 
 
+def unknown_id(known: Json) -> str:
+    """Return an id that nothing has, of the form and about the length of a known object's.
+
+    A character more would break the contract's shape where ids have all of the 64 allowed.
+    """
+    return f"{known['id'][:-4]}zzzz"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
     """What accounts looked like at one moment; `Arrange.expect_same` compares a later one."""

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from certification.arrange import unknown_id
 from certification.guests import new_password
 from certification.malformed import send_raw
 from certification.scenario_refusals import Provoke, Trial, deposit_body, on, post
@@ -146,7 +147,7 @@ def _forbidden(ctx: Context) -> Trial:
 
 def _not_found(ctx: Context) -> Trial:
     account = ctx.arrange.account(funds=10)
-    nowhere = {"id": f"{account['id']}x"}
+    nowhere = {"id": unknown_id(account)}
     return post(ctx, ctx.arrange.transfer_body(account, nowhere, 5), account)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from certification.arrange import unknown_id
 from certification.checks import check
 from certification.model import Json, Severity, Veto
 from certification.oracle import members
@@ -44,7 +45,7 @@ def _refused(ctx: Context, case: str, source: Json, target: Json) -> tuple[Json,
     if case == "suspended":
         ctx.arrange.suspend(source)
         return body, "account_suspended"
-    body["to_account_id"] = f"{target['id'][:-4]}zzzz"
+    body["to_account_id"] = unknown_id(target)
     return body, "not_found"
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from certification import analysing
+from certification.arrange import unknown_id
 from certification.checks import check
 from certification.model import Json, Module, Severity, Veto
 from certification.oracle import analytics, analytics_series, members
@@ -360,7 +361,7 @@ def check_impossible_requests(ctx: Context) -> None:
     ]
     for body in malformed:
         ctx.customer.call("createReport", body=body, problem="validation_failed")
-    unknown = f"{account['id'][:-4]}zzzz"
+    unknown = unknown_id(account)
     body = {"report": "entries", "account_id": unknown}
     ctx.customer.call("createReport", body=body, problem="not_found")
     for operation in ("getReport", "exportReport"):
