@@ -148,7 +148,7 @@ def _money_comes_in(story: Story, data: Life, account: Page) -> None:
     for ask in asks:
         story.post(ask)
     if LARGEST in data.deposits:
-        # One unit more would leave the exact integers: the book says amount_out_of_range.
+        # No balance exceeds the largest amount: the book says amount_out_of_range.
         story.post(Ask(kind="deposit", amount=1, target=account))
 
 
