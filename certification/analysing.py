@@ -19,6 +19,8 @@ REPORTS = ("performance", "risk", "trend", "prediction")
 INTO = frozenset({"deposit", "premium", "interest"})
 STAFF = frozenset({"premium", "interest", "fee", "tax", "assignment", "adjustment"})
 """Kinds that an operator books."""
+BUSY_WEEK_MOST = 1_013_712
+"""The largest balance of a busy week, in its units."""
 BUILD_S = 30.0
 """How long a report may be in the making before a check says that it cannot tell."""
 
@@ -78,7 +80,9 @@ def busy_week(ctx: Context, *, unit: int = 1, **fields: Any) -> Diary:
     """Return an account with every class of movement, on edges and in the middle of days.
 
     Every amount is `unit` times one that no other movement, and no sum of some, has.
+    NOT_EXERCISED where the deployment does not take amounts so large.
     """
+    ctx.arrange.within_limits(BUSY_WEEK_MOST * unit)
     book = diary(ctx, **fields)
     book.book("deposit", 1_000_003 * unit, -8)
     book.book("premium", 13_709 * unit, -7.4)

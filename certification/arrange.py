@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from certification.target.reply import Reply
 
 
+BATCH_ITEMS_MAX = 1_000
+"""The most items that the contract lets a batch have."""
+ITEM_BYTES = 512
+"""More than a transaction of a batch has without memo and metadata, with the longest ids."""
+
+
 def unknown_id(known: Json) -> str:
     """Return an id that nothing has, of the form and about the length of a known object's.
 
@@ -43,6 +49,19 @@ class Arrange:
         """The currency that the checks use: USD where the deployment has it, else its first."""
         declared = [row["code"] for row in self.context.declared("currencies")]
         return "USD" if "USD" in declared else str(declared[0])
+
+    @property
+    def batch_items_max(self) -> int:
+        """How many transactions fit into one batch, by the declared number and size."""
+        limits = self.context.declared("limits")
+        items = int(limits.get("batch_items_max", BATCH_ITEMS_MAX))
+        return min(items, int(limits["body_bytes_max"]) // ITEM_BYTES)
+
+    def within_limits(self, amount: int) -> None:
+        """End the check as NOT_EXERCISED where no amount or balance may be as large as this."""
+        most = int(self.context.declared("limits", "amount_max"))
+        if amount > most:
+            self.context.not_exercised(f"limits.amount_max is {most}, below {amount}")
 
     def money(self, amount: int, currency: str | None = None) -> Json:
         """Return the money object for integer minor units."""

@@ -67,9 +67,7 @@ def _close_account(made: Created, sessions: Mapping[str, Session]) -> str | None
     if account["status"] == "suspended":
         closer.call("updateAccount", path=path, body={"status": "active"}, if_match=read.etag)
     if account["balances"]["holds"] > 0:
-        query = {"account_id": made.id, "status": "pending", "limit": 200}
-        for pending in closer.call("listTransactions", query=query).body["data"]:
-            closer.call("voidTransaction", path={"id": pending["id"]}, body={})
+        _release(closer, made.id)
     current = closer.call("getAccount", path=path)
     if current.body["balances"]["available"] > 0:
         amount = {
@@ -81,6 +79,18 @@ def _close_account(made: Created, sessions: Mapping[str, Session]) -> str | None
         current = closer.call("getAccount", path=path)
     closed = closer.call("closeAccount", path=path, body={}, if_match=current.etag)
     return None if closed.status == 200 else _words(closed)
+
+
+def _release(closer: Session, account: str) -> None:
+    """Void what is pending on an account, over all pages."""
+    query: Json = {"account_id": account, "status": "pending"}
+    while True:
+        page = closer.call("listTransactions", query=query).body
+        for pending in page["data"]:
+            closer.call("voidTransaction", path={"id": pending["id"]}, body={})
+        if page["next_cursor"] is None:
+            return
+        query["cursor"] = page["next_cursor"]
 
 
 def _disable(made: Created, sessions: Mapping[str, Session]) -> str | None:

@@ -93,9 +93,13 @@ def judge(
 
 
 def endow(ctx: Context, account: Json, amount: int) -> None:
-    """Bring money into an account in a way that leaves its base alone, whatever `base_mode` is."""
+    """Bring money into an account in a way that leaves its base alone, whatever `base_mode` is.
+
+    NOT_EXERCISED where the deployment takes no such amount.
+    """
     if amount <= 0:
         return
+    ctx.arrange.within_limits(amount)
     if policy(ctx, account["type"])["base_mode"] == "opening":
         ctx.arrange.deposit(account, amount)
         return
@@ -240,17 +244,23 @@ def target_type(ctx: Context) -> tuple[str, Json]:
     return ctx.not_exercised("no account is a target under the policies in force")
 
 
-def source_count(rules: Json, wanted: int) -> int:
-    """Return how many sources the policy takes, as near to what is wanted as it allows."""
+def source_count(ctx: Context, rules: Json, wanted: int) -> int:
+    """Return how many sources policy and deployment take, as near to what is wanted as they allow.
+
+    NOT_EXERCISED where the policy asks for more than the deployment takes.
+    """
     least, most = int(rules["merge"]["sources_min"]), int(rules["merge"]["sources_max"])
-    return max(least, min(wanted, most))
+    limit = int(ctx.declared("limits").get("merge_sources_max", most))
+    if limit < least:
+        ctx.not_exercised(f"limits.merge_sources_max is {limit}, the policy asks for {least}")
+    return max(least, min(wanted, most, limit))
 
 
 def mergeable(ctx: Context, *, wanted: int = 2, funds: int = 1_001) -> tuple[list[Json], Json]:
     """Return sources with distinct cash and a target with some of its own."""
     account_type, rules = target_type(ctx)
     fields: Json = {"type": account_type, "base_amount": 500, "withdrawal_allowed": True}
-    count = source_count(rules, wanted)
+    count = source_count(ctx, rules, wanted)
     sources = [ctx.arrange.account(funds=funds * 2**number, **fields) for number in range(count)]
     return sources, ctx.arrange.account(funds=77, **fields)
 

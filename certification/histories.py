@@ -114,7 +114,8 @@ class Recorder:
     def statement(self, client: str, account: Json) -> None:
         """Read the newest entries of an account, one answer, and record them."""
         number, began = self._begin()
-        query = {"sort": "-seq", "limit": PAGE_ROWS}
+        limit = min(PAGE_ROWS, int(self.ctx.declared("limits", "page_max")))
+        query = {"sort": "-seq", "limit": limit}
         path = {"id": account["id"]}
         reply = self.ctx.customer.call(
             "listEntries", path=path, query=query, expect=200, at_once=True

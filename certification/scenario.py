@@ -375,7 +375,8 @@ class Story:
         """Walk the entries in a few pages, list the transactions, read a balance of the past."""
         ctx, by = self.ctx, self.owners[page.id]
         path = {"id": page.id}
-        query = {"limit": 2 + len(page.lines) // 3}
+        rows = min(2 + len(page.lines) // 3, ctx.declared("limits", "page_max"))
+        query = {"limit": rows}
         rows = ctx.arrange.pages("listEntries", path=path, query=query, by=by)
         sums: Counter[str] = Counter()
         for row in rows:

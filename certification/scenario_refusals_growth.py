@@ -54,7 +54,7 @@ def _target_in_sources(ctx: Context) -> Trial:
 
 def _nothing_to_merge(ctx: Context) -> Trial:
     account_type, rules = growing.target_type(ctx)
-    count = growing.source_count(rules, 1)
+    count = growing.source_count(ctx, rules, 1)
     sources = [ctx.arrange.account(type=account_type) for _ in range(count)]
     return _merge(ctx, sources, ctx.arrange.account(type=account_type, funds=5))
 

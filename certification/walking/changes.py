@@ -31,7 +31,8 @@ class CoreMachine(EndingMachine):
     def batch(self, one: int, two: int, items: list[tuple[str, int, bool]], whole: bool) -> None:
         """Book several at once, each with its outcome or all or none."""
         source, target = self.account(one), self.account(two)
-        bodies = [self._item(item, source, target) for item in items]
+        most = self.walk.ctx.arrange.batch_items_max
+        bodies = [self._item(item, source, target) for item in items[:most]]
         trial = deepcopy(self.book)
         refused = []
         for number, body in enumerate(bodies):

@@ -228,8 +228,6 @@ def check_doubling_doubles(ctx: Context, unit: int) -> None:
         last place of the smaller one.
     Remedy: Sum integers without limit; floats hold sixteen digits, squares of such sums need more.
     """
-    if unit * 1_000_003 > ctx.declared("limits", "amount_max"):
-        ctx.not_exercised("the deployment does not take such amounts")
     small, large = analysing.busy_week(ctx), analysing.busy_week(ctx, unit=unit)
     wrong = []
     for report in REPORTS:

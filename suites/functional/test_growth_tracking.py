@@ -21,7 +21,7 @@ def _grown(ctx: Context) -> tuple[Json, list[Json]]:
     fork = growing.fork(ctx, parent).body
     account_type, rules = growing.target_type(ctx)
     target = ctx.arrange.account(type=account_type)
-    extra = growing.source_count(rules, 1) - 1
+    extra = growing.source_count(ctx, rules, 1) - 1
     others = [ctx.arrange.account(type=account_type, funds=3) for _ in range(extra)]
     merge = growing.merge(ctx, [ctx.arrange.read(parent), *others], target).body
     return parent, [fork["event"], merge["event"]]

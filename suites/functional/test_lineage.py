@@ -107,7 +107,7 @@ def check_merged_accounts_stay(ctx: Context) -> None:
     root = growing.ripe(ctx).account
     children: list[Json] = growing.fork(ctx, root).body["children"]
     heir, rules = _heir(ctx, children)
-    count = growing.source_count(rules, 1)
+    count = growing.source_count(ctx, rules, 1)
     others = [ctx.arrange.account(type=root["type"], funds=9) for _ in range(count - 1)]
     growing.merge(ctx, [root, *others], heir)
     everyone = [root, *children]

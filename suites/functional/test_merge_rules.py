@@ -157,7 +157,7 @@ def check_number_and_value_of_sources(ctx: Context, case: str) -> None:
     limit = ctx.declared("limits").get("merge_sources_max", 10)
     counts = {
         "too-many": min(rules["merge"]["sources_max"], limit) + 1,
-        "empty": growing.source_count(rules, 2),
+        "empty": growing.source_count(ctx, rules, 2),
     }
     funds = 0 if case == "empty" else 10
     sources = [ctx.arrange.account(type=account_type, funds=funds) for _ in range(counts[case])]

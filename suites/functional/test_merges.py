@@ -268,7 +268,7 @@ def _write(ctx: Context, write: str, source: Json, target: Json) -> Reply:
         body: Json = {"period": period, "amount": money}
         return customer.call("reinvestAccount", path=path, body=body)
     if write == "merge":
-        others = growing.source_count(growing.policy(ctx, target["type"]), 1) - 1
+        others = growing.source_count(ctx, growing.policy(ctx, target["type"]), 1) - 1
         more = [ctx.arrange.account(type=target["type"], funds=9) for _ in range(others)]
         merge_body = growing.merge_body([source, *more], target)
         return customer.call("mergeAccounts", body=merge_body)
@@ -301,7 +301,7 @@ def check_new_target(ctx: Context, family: str) -> None:
     rules = growing.policy(ctx, "compounding")
     if "compounding" not in rules["merge"]["target_types"]:
         ctx.not_exercised("no compounding account is a target under the policy in force")
-    count = growing.source_count(rules, 2)
+    count = growing.source_count(ctx, rules, 2)
     if family == "one-root":
         parent = growing.ripe(ctx).account
         children = growing.fork(ctx, parent).body["children"]

@@ -89,7 +89,7 @@ def _fork(ctx: Context, preset: str) -> None:
 def _merge(ctx: Context, preset: str) -> None:
     """Ask in mode policy for a merge of accounts of no family: only some presets let them."""
     account_type, rules = growing.target_type(ctx)
-    count = growing.source_count(rules, 2)
+    count = growing.source_count(ctx, rules, 2)
     sources = [ctx.arrange.account(funds=1_000 + n) for n in range(count)]
     target = ctx.arrange.account(type=account_type)
     standings = [growing.standing(source) for source in sources]

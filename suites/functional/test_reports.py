@@ -18,6 +18,7 @@ from certification.oracle import analytics, analytics_series, members
 if TYPE_CHECKING:
     from certification.context import Context
 
+SYSTEM_AMOUNT = 10_000_001
 FIGURES = (
     "opening_value",
     "inflows",
@@ -142,7 +143,8 @@ def check_portfolios_are_recomputed(ctx: Context, window: str) -> None:
         the report states, or the second report shows the first one's figures.
     Remedy: Build both formats from the same rows, and the rows from entries up to as_of.
     """
-    body = {"name": ctx.name("system"), "amount": ctx.arrange.money(10_000_001)}
+    ctx.arrange.within_limits(SYSTEM_AMOUNT)
+    body = {"name": ctx.name("system"), "amount": ctx.arrange.money(SYSTEM_AMOUNT)}
     opened = ctx.customer.call("openSystem", body=body, expect=201).body
     for account in opened["accounts"]:
         ctx.created("account", account["id"], ctx.customer.role)
@@ -182,9 +184,9 @@ def check_every_entry_is_exported(ctx: Context) -> None:
     Fails when: A row is missing, twice, in another place, or different.
     Remedy: Page by (seq, line_no) of the last row, over all buckets; write until nothing is left.
     """
-    batch_max = int(ctx.declared("limits").get("batch_items_max", 1_000))
+    batch_max = ctx.arrange.batch_items_max
     if batch_max < 50:
-        ctx.not_exercised(f"limits.batch_items_max is {batch_max}")
+        ctx.not_exercised(f"a batch takes {batch_max} items")
     account = ctx.arrange.account(funds=1)
     body = {"kind": "deposit", "to_account_id": account["id"]}
     items = [{**body, "amount": ctx.arrange.money(number)} for number in range(2, 1_204)]

@@ -177,7 +177,7 @@ def _fork(grown: Growth, data: Way, page: Page, feeder: Page) -> list[Page]:
     if hold is not None:
         sources = [page.id]
         body = {"sources": sources, "target_id": children[0].id}
-        accepted = growing.source_count(grown.policy(children[0]), 1) == 1
+        accepted = growing.source_count(grown.story.ctx, grown.policy(children[0]), 1) == 1
         if accepted:
             story.refuse(
                 ctx.customer, "mergeAccounts", "pending_holds", near=[page, children[0]], body=body
@@ -223,7 +223,10 @@ def _merge(grown: Growth, data: Way, system: Sequence[Page], family: Sequence[Pa
     ctx = grown.story.ctx
     wanted, rules = growing.target_type(ctx)
     fitting = rules["merge"]["target_types"]
-    least, most = growing.source_count(rules, 1), growing.source_count(rules, 100)
+    least, most = (
+        growing.source_count(grown.story.ctx, rules, 1),
+        growing.source_count(grown.story.ctx, rules, 100),
+    )
     children, target = [page for page in family[1:] if page.status == "active"], None
     sources = [*reversed(children), family[0]]
     if data.target == "new" and "compounding" not in fitting:

@@ -141,7 +141,7 @@ def _money_comes_in(story: Story, data: Life, account: Page) -> None:
     amounts = [story.amount_max if amount == LARGEST else amount for amount in data.deposits]
     asks = [Ask(kind="deposit", amount=int(amount), target=account) for amount in amounts]
     if data.in_batches:
-        size = int(story.ctx.declared("limits").get("batch_items_max", 1_000))
+        size = story.ctx.arrange.batch_items_max
         for start in range(0, len(asks), size):
             story.batch(asks[start : start + size])
         return

@@ -168,7 +168,7 @@ def _ask(story: Story, accounts: dict[str, Page], step: Step) -> Ask:
 
 
 def _in_batches(story: Story, asks: list[Ask], *, whole: bool) -> None:
-    size = int(story.ctx.declared("limits").get("batch_items_max", 1_000))
+    size = story.ctx.arrange.batch_items_max
     for start in range(0, len(asks), size):
         part = asks[start : start + size]
         if whole:

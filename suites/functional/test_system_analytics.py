@@ -23,6 +23,7 @@ SHAPES = ("as opened", "moved inside", "forked", "merged into a new one", "merge
 
 def _open(ctx: Context) -> tuple[str, list[Json]]:
     """Open a system; return the subject and its accounts."""
+    ctx.arrange.within_limits(AMOUNT)
     body = {"name": ctx.name("system"), "amount": ctx.arrange.money(AMOUNT)}
     reply = ctx.customer.call("openSystem", body=body)
     if reply.problem_code in {"amount_too_small", "amount_out_of_range"}:

@@ -180,8 +180,10 @@ def check_parameters_open_nothing(ctx: Context, name: str) -> None:
     """
     foreign = ctx.arrange.account(owner=ctx.customer2, funds=90)
     own = ctx.customer.user_id
+    limit = ctx.declared("limits", "page_max")
     for path in ("/v1/accounts", "/v1/transactions"):
-        reply = send_raw(ctx.customer, "GET", f"{path}?limit=200&sort=-seq&{name}={EXTRAS[name]}")
+        query = f"limit={limit}&sort=-seq&{name}={EXTRAS[name]}"
+        reply = send_raw(ctx.customer, "GET", f"{path}?{query}")
         if reply.status != 200:
             is_refused(ctx.customer, reply, "invalid_parameter")
             continue

@@ -9,7 +9,8 @@ from typing import Any, cast
 
 import pytest
 
-from certification.checks import CheckFailed, Undecided, load_catalogue
+from certification.arrange import unknown_id
+from certification.checks import CheckFailed, NotExercised, Undecided, load_catalogue
 from certification.context import BACK_PRESSURE_REPEATS_MAX, Context
 from certification.contract import Violation, load_contract
 from certification.target.reply import Reply, ReplyHeaders
@@ -191,3 +192,30 @@ def test_a_missing_declaration_is_the_target_s_fault() -> None:
     with pytest.raises(CheckFailed) as failed:
         _ = context(Scripted([])).arrange.currency
     assert failed.value.finding.expected == "currencies"
+
+
+@pytest.mark.parametrize(
+    ("limits", "items"),
+    [
+        ({"body_bytes_max": 1_048_576}, 1_000),
+        ({"body_bytes_max": 1_048_576, "batch_items_max": 3}, 3),
+        ({"body_bytes_max": 32_768, "batch_items_max": 1_000}, 64),
+    ],
+)
+def test_a_batch_fits_the_declared_number_and_size(limits: dict[str, int], items: int) -> None:
+    ctx = context(Scripted([]), capabilities={"limits": limits})
+    assert ctx.arrange.batch_items_max == items
+
+
+def test_an_amount_that_the_deployment_does_not_take_is_not_exercised() -> None:
+    ctx = context(Scripted([]), capabilities={"limits": {"amount_max": 1_000_000}})
+    ctx.arrange.within_limits(1_000_000)
+    with pytest.raises(NotExercised, match="amount_max"):
+        ctx.arrange.within_limits(1_000_001)
+
+
+@pytest.mark.parametrize("known", ["a", "acc_7", "f" * 64])
+def test_an_unknown_id_has_a_legal_length_and_is_another_one(known: str) -> None:
+    made = unknown_id({"id": known})
+    assert made != known
+    assert 1 <= len(made) <= 64

@@ -120,10 +120,19 @@ def test_a_policy_that_cannot_be_put_back_is_left_behind() -> None:
     assert tidy_up((created,), sessions) == ()
 
 
+def limited(**limits: int) -> Any:
+    return SimpleNamespace(declared=lambda _: limits)
+
+
 @pytest.mark.parametrize(("wanted", "count"), [(1, 2), (2, 2), (3, 3), (9, 4)])
 def test_the_number_of_sources_stays_within_the_policy(wanted: int, count: int) -> None:
     rules = {"merge": {"sources_min": 2, "sources_max": 4}}
-    assert growing.source_count(rules, wanted) == count
+    assert growing.source_count(limited(), rules, wanted) == count
+
+
+def test_the_number_of_sources_stays_within_what_the_deployment_takes() -> None:
+    rules = {"merge": {"sources_min": 2, "sources_max": 4}}
+    assert growing.source_count(limited(merge_sources_max=3), rules, 9) == 3
 
 
 @pytest.mark.parametrize(
