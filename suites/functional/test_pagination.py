@@ -227,7 +227,7 @@ def check_sort_reverses(ctx: Context, operation: str, sort: str) -> None:
     edges.
     How: Walk with `sort` and with `-sort`, and compare the rows that this check made.
     Fails when: one is not the other in reverse.
-    Remedy: Sort by the column and then by seq, both in the direction asked for.
+    Remedy: Sort by the column in the direction asked for, and then by something unique.
     """
     request: Json = {}
     query: Json = {"limit": 3}
@@ -347,7 +347,8 @@ def check_ties_are_broken(ctx: Context, operation: str) -> None:
     of that instant at the edge of a page.
     How: Book eleven deposits in one batch, or in as few as the limits allow; walk the entries and
     transactions in small pages, both ways; walk accounts of one name sorted by name.
-    Fails when: a walk does not show each exactly once, or the two directions are not reverses.
+    Fails when: a walk does not show each exactly once, or the two directions of seq are not
+    reverses. In which order accounts of one name stand is the deployment's choice.
     Remedy: Continue after a key that is unique: seq, or the name together with seq.
     """
     account = ctx.arrange.account()
@@ -379,5 +380,7 @@ def check_ties_are_broken(ctx: Context, operation: str) -> None:
             ]
             for way in (sort, f"-{sort}")
         ]
-        ctx.equal(sorted(shown[0]), sorted(expected), f"Rows that pages of {limit} show")
-        ctx.equal(shown[1], shown[0][::-1], f"Pages of {limit}, backwards")
+        for rows in shown:
+            ctx.equal(sorted(rows), sorted(expected), f"Rows that pages of {limit} show")
+        if sort == "seq":
+            ctx.equal(shown[1], shown[0][::-1], f"Pages of {limit}, backwards")
