@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -161,9 +161,18 @@ class Arrange:
         return self.pages("listEntries", path={"id": account["id"]}, by=by)
 
     def pages(
-        self, operation: str, *, by: Actor | None = None, pages_max: int = 1000, **request: Any
+        self,
+        operation: str,
+        *,
+        by: Actor | None = None,
+        each: Callable[[Reply], object] = lambda _: None,
+        pages_max: int = 1000,
+        **request: Any,
     ) -> list[Json]:
-        """Walk a list to its end and return all rows; a cursor that cycles fails the check."""
+        """Walk a list to its end and return all rows; `each` is given every page as it comes.
+
+        A cursor that cycles fails the check; more pages than `pages_max` are INCONCLUSIVE.
+        """
         ctx = self.context
         actor = by or ctx.customer
         query = dict(request.pop("query", {}))
@@ -173,6 +182,7 @@ class Arrange:
         for _ in range(pages_max):
             reply = actor.call(operation, query=query, expect=200, **request)
             rows += reply.body["data"]
+            each(reply)
             cursor = reply.body["next_cursor"]
             if cursor is None:
                 return rows

@@ -14,9 +14,9 @@ from certification.model import Severity
 if TYPE_CHECKING:
     from certification.context import Context
     from certification.model import Json
+    from certification.target.reply import Reply
 
 ITEMS = 11
-PAGES_MAX = 400
 
 
 def walk(
@@ -28,13 +28,12 @@ def walk(
 ) -> list[Json]:
     """Return all rows of a list; `between` runs after each page but the last.
 
-    Fails the check for a page longer than the limit that was asked for; a shorter one is legal.
+    Fails the check for a page longer than the limit that was asked for, a shorter one is legal; for
+    the rest as `Arrange.pages`.
     """
-    query = dict(request.pop("query", {}))
-    limit = query.get("limit", 200)
-    rows: list[Json] = []
-    for _ in range(PAGES_MAX):
-        reply = ctx.customer.call(operation, query=query, expect=200, **request)
+    limit = request.get("query", {}).get("limit", 200)
+
+    def look(reply: Reply) -> None:
         page = reply.body["data"]
         ctx.expect(
             len(page) <= limit,
@@ -43,12 +42,10 @@ def walk(
             observed=len(page),
             on=[reply],
         )
-        rows += page
-        if reply.body["next_cursor"] is None:
-            return rows
-        query["cursor"] = reply.body["next_cursor"]
-        between()
-    return ctx.fail("The list does not end", expected=f"at most {PAGES_MAX} pages", observed="more")
+        if reply.body["next_cursor"] is not None:
+            between()
+
+    return ctx.arrange.pages(operation, each=look, **request)
 
 
 def deposits(ctx: Context, account: Json, count: int) -> list[int]:

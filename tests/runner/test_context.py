@@ -219,3 +219,21 @@ def test_an_unknown_id_has_a_legal_length_and_is_another_one(known: str) -> None
     made = unknown_id({"id": known})
     assert made != known
     assert 1 <= len(made) <= 64
+
+
+def page(cursor: str | None) -> Reply:
+    return reply(200, body={"data": [{}], "next_cursor": cursor})
+
+
+def test_a_list_longer_than_one_walk_can_take_is_undecided() -> None:
+    ctx = context(Scripted([page(f"cursor-{number}") for number in range(5)]))
+    shown: list[Reply] = []
+    with pytest.raises(Undecided, match="more than 3 pages"):
+        ctx.arrange.pages("listAccounts", pages_max=3, each=shown.append)
+    assert len(shown) == 3
+
+
+def test_a_cursor_that_comes_back_fails_the_check() -> None:
+    ctx = context(Scripted([page("one"), page("two"), page("one"), page(None)]))
+    with pytest.raises(CheckFailed, match="never ends"):
+        ctx.arrange.pages("listAccounts")
