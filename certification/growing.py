@@ -29,6 +29,8 @@ TRANSITION_S = 10.0
 """How long an asynchronous growth operation may take before a check says that it cannot tell."""
 REPEATS_MAX = 100
 PUT_BACK_TRIES = 5
+SOURCES_MAX = 10
+"""The most accounts that the contract lets a merge take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +232,10 @@ def merging(ctx: Context, sources: list[Json], target: Json | None) -> Callable[
 
 
 def merge(ctx: Context, sources: list[Json], target: Json | None, **fields: Any) -> Reply:
-    """Merge accounts that must merge."""
+    """Merge accounts that must merge; NOT_EXERCISED for more than the deployment takes at once."""
+    most = sources_max(ctx)
+    if len(sources) > most:
+        ctx.not_exercised(f"limits.merge_sources_max is {most}")
     body = merge_body(sources, target, **fields)
     return forked(ctx, _made(ctx, ctx.customer.call("mergeAccounts", body=body)))
 
@@ -244,13 +249,18 @@ def target_type(ctx: Context) -> tuple[str, Json]:
     return ctx.not_exercised("no account is a target under the policies in force")
 
 
+def sources_max(ctx: Context) -> int:
+    """Return how many accounts the deployment merges at a time, whatever the policy says."""
+    return int(ctx.declared("limits").get("merge_sources_max", SOURCES_MAX))
+
+
 def source_count(ctx: Context, rules: Json, wanted: int) -> int:
     """Return how many sources policy and deployment take, as near to what is wanted as they allow.
 
     NOT_EXERCISED where the policy asks for more than the deployment takes.
     """
     least, most = int(rules["merge"]["sources_min"]), int(rules["merge"]["sources_max"])
-    limit = int(ctx.declared("limits").get("merge_sources_max", most))
+    limit = sources_max(ctx)
     if limit < least:
         ctx.not_exercised(f"limits.merge_sources_max is {limit}, the policy asks for {least}")
     return max(least, min(wanted, most, limit))
