@@ -1,10 +1,11 @@
-"""The whole runner against three wrong deployments, and one that is right in its own way."""
+"""The whole runner against three wrong deployments, and two that are right in their own way."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -125,8 +126,36 @@ def sampled(folder: Path) -> Path:
     return path
 
 
-def test_other_legal_choices_are_never_accused(tmp_path: Path) -> None:
-    command = ("tests.toys.other_choices", "serve", "--database", str(tmp_path / "book.db"))
+NEAR_LIMITS = (
+    "analytics/figures-are-recomputed",
+    "batch/*",
+    "capabilities/*",
+    "decimals/large-amounts-are-exact",
+    "decimals/balance-limit-is-kept",
+    "forks/not-eligible-is-refused",
+    "histories/one-account",
+    "merges/conserve-every-bucket",
+    "pagination/*",
+    "scenarios-errors/codes-of-*",
+    "scenarios-life/whole-life",
+    "text/user-names-are-one-in-any-case",
+)
+"""Checks that send what small limits, long ids or undeclared members may make impossible."""
+
+
+def near_limits(folder: Path) -> Path:
+    """Write a profile of the checks near limits."""
+    chosen = ", ".join(f'"functional/{name}"' for name in NEAR_LIMITS)
+    text = sampled(folder).read_text("utf-8")
+    text = text.replace('checks = ["functional/*/*"]', f"checks = [{chosen}]")
+    path = folder / "near_limits.toml"
+    path.write_text(text.replace("one_in = 3", "one_in = 1"), "utf-8")
+    return path
+
+
+def started(toy: str, folder: Path) -> tuple[str, ...]:
+    """Make the book of a toy around the reference; return the command that serves it."""
+    command = (f"tests.toys.{toy}", "serve", "--database", str(folder / "book.db"))
     subprocess.run(
         [sys.executable, "-m", command[0], "init", *command[2:], "--admin-password", PASSWORD_FROM],
         cwd=ROOT,
@@ -135,20 +164,60 @@ def test_other_legal_choices_are_never_accused(tmp_path: Path) -> None:
         timeout=30,
         check=True,
     )
-    with running(*command) as ready:
-        url = json.loads(ready)["url"]
-        done, out = certify(target_file(tmp_path, url, ("admin",)), str(sampled(tmp_path)))
+    return command
 
-    assert "Traceback" not in done.stdout + done.stderr
-    accused = [
+
+def spoken(out: Path) -> str:
+    """Return every exchange of a run, as it was recorded."""
+    return gzip.decompress((out / "evidence.jsonl.gz").read_bytes()).decode().replace(" ", "")
+
+
+def accused(out: Path) -> list[tuple[str, ...]]:
+    return [
         (case["check"], case["case"], case["outcome"], case["reason"])
         for case in outcomes(out)
         if case["outcome"] not in {"PASS", "NOT_EXERCISED"}
     ]
-    assert accused == []
+
+
+def test_other_legal_choices_are_never_accused(tmp_path: Path) -> None:
+    with running(*started("other_choices", tmp_path)) as ready:
+        url = json.loads(ready)["url"]
+        done, out = certify(target_file(tmp_path, url, ("admin",)), str(sampled(tmp_path)))
+
+    assert "Traceback" not in done.stdout + done.stderr
+    assert accused(out) == []
     assert len(outcomes(out)) > 300
-    spoken = gzip.decompress((out / "evidence.jsonl.gz").read_bytes()).decode()
     # The choices were really in force, so that the silence above means something.
-    assert "+05:45" in spoken
-    assert "-ACC" in spoken
-    assert '"status":503' in spoken.replace(" ", "")
+    assert "+05:45" in spoken(out)
+    assert "-ACC" in spoken(out)
+    assert '"status":503' in spoken(out)
+
+
+def test_small_limits_and_a_short_document_are_never_accused(tmp_path: Path) -> None:
+    with running(*started("least_choices", tmp_path)) as ready:
+        url = json.loads(ready)["url"]
+        done, out = certify(target_file(tmp_path, url, ("admin",)), str(near_limits(tmp_path)))
+
+    assert "Traceback" not in done.stdout + done.stderr
+    assert accused(out) == []
+    passed = {case["check"] for case in outcomes(out) if case["outcome"] == "PASS"}
+    # Small is no reason to look away: these have cases that fit.
+    for name in (
+        "functional/batch/all-or-nothing",
+        "functional/decimals/balance-limit-is-kept",
+        "functional/decimals/large-amounts-are-exact",
+        "functional/merges/conserve-every-bucket",
+        "functional/pagination/ties-are-broken",
+        "functional/scenarios-errors/codes-of-users",
+        "functional/text/user-names-are-one-in-any-case",
+    ):
+        assert name in passed
+    # The choices were really in force.
+    reasons = {case["reason"] for case in outcomes(out) if case["outcome"] == "NOT_EXERCISED"}
+    assert {
+        "a batch takes 3 items",
+        "limits.amount_max is 1000000, below 1013712",
+        "the deployment declares no minimum length of passwords",
+    } <= reasons
+    assert re.search("/v1/accounts/[0-9a-f]{64}/entries", spoken(out))

@@ -18,7 +18,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -35,6 +35,7 @@ ZONE = timezone(timedelta(hours=5, minutes=45))
 CURRENCIES = {"CLF": 4, "EUR": 2, "JPY": 0, "KWD": 3}
 LIMITS = {
     "MAX_AMOUNT": 10**14,
+    "PAGE_MAX": 200,
     "BODY_BYTES_MAX": 32 * 1024,
     "BATCH_ITEMS_MAX": 60,
     "METADATA_BYTES_MAX": 2_000,
@@ -70,7 +71,9 @@ def small_pages(query: str) -> str:
         pairs.append(("limit", str(PAGE_ROWS_MAX)))
     changed = [
         (name, str(min(int(value), PAGE_ROWS_MAX)))
-        if name == "limit" and re.fullmatch(r"[0-9]{1,3}", value) and 1 <= int(value) <= 200
+        if name == "limit"
+        and re.fullmatch(r"[0-9]{1,3}", value)
+        and 1 <= int(value) <= LIMITS["PAGE_MAX"]
         else (name, value)
         for name, value in pairs
     ]
@@ -100,14 +103,32 @@ def _shift(instant: Any) -> Any:
     return datetime.fromisoformat(instant).astimezone(ZONE).isoformat(timespec="microseconds")
 
 
+def declared(document: Any) -> Any:
+    """Return the capability document of what is left."""
+    deviations = [{"operationId": name, "reason": "not offered"} for name in REPORTS]
+    modules = [
+        {**row, "level": "partial", "deviations": deviations} if row["id"] == "analytics" else row
+        for row in document["modules"]
+        if row["id"] not in {"operations", "integration"}
+    ]
+    kept = {k: v for k, v in document.items() if k not in {"audit", "observability", "events"}}
+    return {**kept, "modules": modules}
+
+
 class OtherChoices:
-    """The WSGI application around the reference's."""
+    """The WSGI application around the reference's; a variant writes other ids and documents."""
+
+    outward = staticmethod(outward)
+    inward = staticmethod(inward)
+    declared = staticmethod(declared)
+    lacks: Collection[str] = REPORTS
+    """Operations that are not there, besides those of whole modules."""
 
     def __init__(self, inner: Callable[..., Iterable[bytes]]) -> None:
         """Wrap an application."""
         self._inner = inner
         self._writes = threading.BoundedSemaphore(WRITES_MAX)
-        self._hidden = hidden()
+        self._hidden = hidden(self.lacks)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request, late, or refuse a write for now."""
@@ -122,10 +143,10 @@ class OtherChoices:
 
     def _answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         time.sleep(random.uniform(0, DELAY_S_MAX))  # noqa: S311  not a secret
-        environ["PATH_INFO"] = inward(environ["PATH_INFO"])
+        environ["PATH_INFO"] = self.inward(environ["PATH_INFO"])
         if self._hidden.fullmatch(environ["PATH_INFO"]):
             environ["PATH_INFO"] = "/v1/not-here"
-        environ["QUERY_STRING"] = inward(environ.get("QUERY_STRING", ""))
+        environ["QUERY_STRING"] = self.inward(environ.get("QUERY_STRING", ""))
         if environ["REQUEST_METHOD"] == "GET" and is_list(environ["PATH_INFO"]):
             environ["QUERY_STRING"] = small_pages(environ["QUERY_STRING"])
         self._translate_body(environ)
@@ -136,10 +157,10 @@ class OtherChoices:
         finally:
             getattr(parts, "close", lambda: None)()
         status, headers = told[0], dict(told[1])
-        content = rewrite(content, headers.get("Content-Type", ""))
+        content = self._rewrite(content, headers.get("Content-Type", ""))
         if "Location" in headers:
             base = f"{environ['wsgi.url_scheme']}://{environ['HTTP_HOST']}"
-            headers["Location"] = base + outward(headers["Location"])
+            headers["Location"] = base + self.outward(headers["Location"])
         if "Content-Length" in headers:
             headers["Content-Length"] = str(len(content))
         start_response(status, list(headers.items()))
@@ -147,10 +168,21 @@ class OtherChoices:
 
     def _translate_body(self, environ: Environ) -> None:
         length = int(environ.get("CONTENT_LENGTH") or 0)
-        if 0 < length <= BODY_READ_MAX:
+        if 0 < length <= LIMITS["BODY_BYTES_MAX"]:
             raw = environ["wsgi.input"].read(length)
             # latin-1 keeps every byte, and ids are ASCII.
-            environ["wsgi.input"] = io.BytesIO(inward(raw.decode("latin-1")).encode("latin-1"))
+            content = self.inward(raw.decode("latin-1")).encode("latin-1")
+            environ["wsgi.input"] = io.BytesIO(content)
+            environ["CONTENT_LENGTH"] = str(len(content))
+
+    def _rewrite(self, content: bytes, media_type: str) -> bytes:
+        """Translate a JSON body and indent it."""
+        if not content or "json" not in media_type:
+            return content
+        document = decorate(json.loads(self.outward(content.decode())))
+        if "contract_version" in document:
+            document = self.declared(document)
+        return json.dumps(document, ensure_ascii=False, indent=1).encode()
 
     def _shed(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         length = int(environ.get("CONTENT_LENGTH") or 0)
@@ -175,44 +207,22 @@ class OtherChoices:
         return [content]
 
 
-def hidden() -> re.Pattern[str]:
+def hidden(lacks: Collection[str]) -> re.Pattern[str]:
     """Return what the paths of operations look like that this deployment does not have."""
     operations = load_contract().operations.values()
     paths = {
         each.path
         for each in operations
-        if each.id in REPORTS or each.module in {"operations", "integration"}
+        if each.id in lacks or each.module in {"operations", "integration"}
     }
     shown = {each.path for each in operations} - paths
     assert not paths & shown
     return re.compile("|".join(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path)) for path in paths))
 
 
-def declared(document: Any) -> Any:
-    """Return the capability document of what is left."""
-    deviations = [{"operationId": name, "reason": "not offered"} for name in REPORTS]
-    modules = [
-        {**row, "level": "partial", "deviations": deviations} if row["id"] == "analytics" else row
-        for row in document["modules"]
-        if row["id"] not in {"operations", "integration"}
-    ]
-    kept = {k: v for k, v in document.items() if k not in {"audit", "observability", "events"}}
-    return {**kept, "modules": modules}
-
-
 def is_list(path: str) -> bool:
     """Tell whether a path is one of the collections."""
     return path.endswith("/entries") or path in {"/v1/accounts", "/v1/transactions", "/v1/users"}
-
-
-def rewrite(content: bytes, media_type: str) -> bytes:
-    """Translate a JSON body and indent it."""
-    if not content or "json" not in media_type:
-        return content
-    document = decorate(json.loads(outward(content.decode())))
-    if "contract_version" in document:
-        document = declared(document)
-    return json.dumps(document, ensure_ascii=False, indent=1).encode()
 
 
 def choose() -> None:
@@ -234,13 +244,18 @@ def application() -> OtherChoices:
     return OtherChoices(app.create_app())
 
 
+def command(factory: str) -> None:
+    """Run the reference's command with the application that a factory makes."""
+    serving: Any = importlib.import_module("reference_impl.serving")
+    reference: Any = importlib.import_module("reference_impl.__main__")
+    serving.serve = functools.partial(serving.serve, factory=factory)
+    reference.main(sys.argv[1:])
+
+
 def main() -> None:
     """Run the reference's command with this application."""
     choose()
-    serving: Any = importlib.import_module("reference_impl.serving")
-    command: Any = importlib.import_module("reference_impl.__main__")
-    serving.serve = functools.partial(serving.serve, factory=FACTORY)
-    command.main(sys.argv[1:])
+    command(FACTORY)
 
 
 if __name__ == "__main__":
