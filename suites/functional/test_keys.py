@@ -105,15 +105,17 @@ def check_odd_keys_are_refused(ctx: Context, form: str) -> None:
     requirements=["SYS-TXN", "E2E-ERR"],
     operations=["createTransaction"],
     defects=["spelling-counts"],
+    standards=["RFC 8785"],
 )
-@pytest.mark.parametrize("spelling", ["quoted key", "member order", "white space"])
+@pytest.mark.parametrize("spelling", ["quoted key", "member order", "white space", "escapes"])
 def check_equal_requests_are_one(ctx: Context, spelling: str) -> None:
     """Spell the same request in another way.
 
     Why: Clients and proxies rewrite headers and bodies; RFC 8941 strings are quoted, and JSON
-    objects have no order. A retry must be known as one all the same.
-    How: Send a deposit, then again with the key in quotes, with its members in reverse order, or
-    with white space between them.
+    objects have no order. A retry must be known as one all the same: the contract compares
+    payloads in canonical form (RFC 8785), and takes a key bare or in quotes.
+    How: Send a deposit, then again with the key in quotes, with its members in reverse order, with
+    white space between them, or with characters written as escapes.
     Fails when: the second answer is not the replay of the first, or there are two entries.
     Remedy: Strip the quotes of the key; digest the canonical form of the body (RFC 8785).
     """
@@ -123,6 +125,8 @@ def check_equal_requests_are_one(ctx: Context, spelling: str) -> None:
     first = ctx.customer.call("createTransaction", body=body, key=key, expect=201)
     other = dict(reversed(body.items())) if spelling == "member order" else body
     text = json.dumps(other, indent=3 if spelling == "white space" else None)
+    if spelling == "escapes":
+        text = text.replace("once", r"\u006fnc\u0065")
     second = send_raw(
         ctx.customer,
         "POST",
