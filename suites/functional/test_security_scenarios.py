@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from certification import guests, offered
+from certification import guests, lockouts, offered
 from certification.checks import check
 from certification.model import Severity
 
@@ -122,8 +122,9 @@ def lock_out(story: Story, way: Way) -> Reply | None:
     threshold = ctx.capabilities["auth"].get("lockout", {}).get("threshold")
     if threshold is None or threshold > THRESHOLD_MAX:
         return None
-    challenge = ""
+    challenge, tried, since_s = "", 0, 0.0
     for _ in range(3 * threshold):
+        since_s = ctx.clock() if tried < threshold else since_s
         if way.guess == "codes" and story.authenticator is not None:
             challenge = challenge or guests.challenge_of(guest)
             reply = guests.verify(guest, challenge, story.authenticator.wrong())
@@ -140,9 +141,10 @@ def lock_out(story: Story, way: Way) -> Reply | None:
         if reply.status == 423:
             break
         ctx.is_problem(reply, wrong)
+        tried += 1
         story.note("", reply)
     locked = guests.try_log_in(guest)
-    ctx.is_problem(locked, "locked")
+    lockouts.is_locked(ctx, locked, since_s, reply)
     return locked
 
 
