@@ -28,6 +28,29 @@ ID_PATTERN = re.compile(r"[a-z]+/[a-z0-9-]+/[a-z0-9-]+")
 DOC_SECTIONS = ("Why", "How", "Fails when", "Remedy")
 ATTRIBUTE = "__certification_check__"
 
+ARRANGED = frozenset(
+    {
+        "getCapabilities",
+        "login",
+        "refreshSession",
+        "logout",
+        "createUser",
+        "getUser",
+        "updateUser",
+        "createAccount",
+        "getAccount",
+        "listAccounts",
+        "updateAccount",
+        "closeAccount",
+        "createTransaction",
+        "getTransaction",
+        "listEntries",
+        "getGrowthPolicy",
+    }
+)
+"""What any check may send without naming it: sessions, users, accounts with money and how they read
+afterwards, and the rules of growth that its oracle computes from."""
+
 CheckFunction = TypeVar("CheckFunction", bound=Callable[..., None])
 
 
@@ -60,7 +83,9 @@ class CheckSpec:
     severity: Severity
     requirements: tuple[RequirementId, ...]
     operations: tuple[str, ...]
-    """Contract operation ids that the check sends."""
+    """Contract operation ids that the check sends, besides those ARRANGED for any; a declared
+    deviation from one of them decides the check. What it sends only where that is offered is left
+    out."""
     defects: tuple[str, ...]
     """Planted defects that the check must catch; at least one."""
     modules: tuple[Module, ...]

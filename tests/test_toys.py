@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from certification.profile import PROFILES
+from tests.sent_operations import unnamed
 
 ROOT = Path(__file__).resolve().parents[1]
 PASSWORD = "a password of the toys, long enough"
@@ -187,6 +188,7 @@ def test_other_legal_choices_are_never_accused(tmp_path: Path) -> None:
 
     assert "Traceback" not in done.stdout + done.stderr
     assert accused(out) == []
+    assert unnamed(out) == {}
     assert len(outcomes(out)) > 300
     # The choices were really in force, so that the silence above means something.
     assert "+05:45" in spoken(out)

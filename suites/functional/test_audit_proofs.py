@@ -117,7 +117,7 @@ def _expect_included(ctx: Context, shown: Reply, record: Json) -> None:
     failure_title="A later checkpoint does not continue an earlier one",
     severity=Severity.CRITICAL,
     requirements=["SYS-SEC"],
-    operations=["getAuditCheckpoint", "createTransaction"],
+    operations=["getAuditCheckpoint", "createTransaction", "listAudit"],
     modules=(Module.OPERATIONS,),
     identities=["customer", "auditor"],
     defects=["history-is-rewritten", "checkpoints-signed-by-another-key"],

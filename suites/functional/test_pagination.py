@@ -258,7 +258,7 @@ def check_sort_reverses(ctx: Context, operation: str, sort: str) -> None:
     failure_title="Two filters together do not show the intersection",
     severity=Severity.MEDIUM,
     requirements=["SYS-ACC", "SYS-TXN"],
-    operations=["listTransactions", "listAccounts"],
+    operations=["listTransactions", "listAccounts", "voidTransaction"],
     defects=["second-filter-is-ignored"],
 )
 @pytest.mark.parametrize("operation", ["listTransactions", "listAccounts"])

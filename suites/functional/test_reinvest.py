@@ -40,7 +40,7 @@ def _expect_moved(ctx: Context, ready: growing.Reinvestable, reply: Reply) -> No
     failure_title="A reinvestment changes the value of the account, or fills other buckets",
     severity=Severity.CRITICAL,
     requirements=["SYS-GRO", "E2E-GRO"],
-    operations=["reinvestAccount", "getGrowthPolicy", "getAccount", "getTransaction"],
+    operations=["reinvestAccount", "getGrowthPolicy", "getAccount", "getTransaction", "getLineage"],
     modules=(Module.GROWTH,),
     veto=Veto.MONEY_NOT_CONSERVED,
     defects=["reinvest-lets-the-money-out", "legs-lose-the-remainder"],

@@ -75,7 +75,14 @@ STAFF_REQUESTS = (
     failure_title="A customer can do what needs a role of the staff",
     severity=Severity.CRITICAL,
     requirements=["SYS-SEC"],
-    operations=["createTransaction", "settleTransaction", "updateAccount", "createUser"],
+    operations=[
+        "createTransaction",
+        "settleTransaction",
+        "updateAccount",
+        "createUser",
+        "listUsers",
+        "reverseTransaction",
+    ],
     defects=["customers-book-anything", "ranks-are-not-checked"],
     standards=["OWASP-API:2023-5", "CWE-285"],
 )
@@ -176,7 +183,14 @@ def check_ranks_of_the_staff(ctx: Context, role: str, action: str) -> None:
     failure_title="An auditor can write, or cannot read",
     severity=Severity.HIGH,
     requirements=["SYS-SEC"],
-    operations=["getAccount", "listEntries", "getTransaction", "listUsers", "createTransaction"],
+    operations=[
+        "getAccount",
+        "listEntries",
+        "getTransaction",
+        "listUsers",
+        "createTransaction",
+        "voidTransaction",
+    ],
     defects=["auditors-may-write"],
     identities=["customer", "auditor"],
 )

@@ -190,6 +190,8 @@ def _statement(ctx: Context, book: Diary, rows: list[analytics_series.Entry]) ->
         "createReport",
         "getReport",
         "exportReport",
+        "settleTransaction",
+        "reverseTransaction",
     ],
     modules=(Module.ANALYTICS, Module.GROWTH),
     identities=["customer", "operator", "manager"],

@@ -84,6 +84,8 @@ WAYS = {
         "closeAccount",
         "getAccount",
         "listEntries",
+        "settleTransaction",
+        "listTransactions",
     ],
     modules=(Module.GROWTH,),
     identities=("customer", "operator", "manager"),

@@ -32,7 +32,13 @@ def _business(ctx: Context) -> Json:
     failure_title="Adjacent parts of a statement leave a gap, overlap, or do not fit the balance",
     severity=Severity.HIGH,
     requirements=["SYS-ACC", "SYS-TXN", "E2E-TXN"],
-    operations=["listEntries", "listTransactions", "getAccount"],
+    operations=[
+        "listEntries",
+        "listTransactions",
+        "getAccount",
+        "settleTransaction",
+        "voidTransaction",
+    ],
     identities=("customer", "operator"),
     defects=["from-seq-is-exclusive"],
 )

@@ -9,6 +9,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from tests.sent_operations import unnamed
+
 CHECKS = ("functional/holds/*", "functional/money/*", "functional/sweep/*")
 READER = "auditor"
 """Who reads every account; what the sweeps do before they read, the owners do."""
@@ -33,6 +35,7 @@ def test_both_sweeps_together_read_each_account_and_the_run_once(tmp_path: Path)
     command = [sys.executable, "-m", "certification", "run", *checks, "-q", "--out", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert unnamed(folder) == {}
     counts = asked(folder)
     reads = {url: n for (operation, url), n in counts.items() if operation == "getAccount"}
     assert len(reads) > 20
