@@ -1,7 +1,7 @@
 """The reference with guards of another legal kind, which `TOY_GUARDS` names.
 
 `undeclared`: locks that grow and of which only the longest is declared, a block list that is
-compared word by word, and two hosts whose clocks differ by a few milliseconds. `slow`: locks of a
+compared word by word, and two hosts whose clocks differ by some milliseconds. `slow`: locks of a
 second, and logins that take longer than that. `windows`: attempts to enter are counted in fixed
 windows, and refusals and strangers are kept waiting, so that a window turns at the worst moment.
 Started as `python -m tests.toys.other_guards init|serve ...` with the options of the reference.
@@ -23,7 +23,7 @@ FACTORY = "tests.toys.other_guards:application"
 KIND = os.environ.get("TOY_GUARDS", "undeclared")
 DELAYS_S = {"undeclared": (2, 4, 8, 10), "slow": (1, 1)}
 SLOW_S = 1.1
-APART_MS = 3
+APART_MS = 50
 WORDS = frozenset({"password", "Password1", "Password@123", "Aa@123456789", "administrator"})
 SLOW_PATHS = ("/v1/auth/login", "/v1/auth/mfa/verify")
 BEFORE_THE_TURN_S = 0.8
