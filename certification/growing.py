@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-from contextlib import contextmanager, suppress
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from certification.cleanup import TRIAL_POLICY
 from certification.oracle import growth
-from certification.target.outcomes import ConnectionLost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from certification.context import Actor, Context
     from certification.model import Json
@@ -28,7 +22,6 @@ BASE_MAJOR = 1_000
 TRANSITION_S = 10.0
 """How long an asynchronous growth operation may take before a check says that it cannot tell."""
 REPEATS_MAX = 100
-PUT_BACK_TRIES = 5
 SOURCES_MAX = 10
 """The most accounts that the contract lets a merge take."""
 
@@ -347,53 +340,6 @@ def buckets(account: Json) -> dict[str, int]:
     """Return what is in each bucket of an account that is not empty."""
     shown = account["balances"].get("buckets", {"cash": account["balances"]["ledger"]})
     return {name: amount for name, amount in shown.items() if amount}
-
-
-@contextmanager
-def under(ctx: Context, change: Callable[[Json], None], *types: str) -> Iterator[Json]:
-    """Put a changed policy in force for account types; put the former ones back at the end.
-
-    The new policy is that of type generation, changed in place by `change`, under a name of this
-    run. The former policy is sent again even when the check fails or the run is ending; where the
-    deployment does not take it back, the run lists the policy as left behind.
-    """
-    former = {name: policy(ctx, name) for name in types or TYPES}
-    document = deepcopy(policy(ctx, "generation"))
-    document.pop("description", None)
-    digest = hashlib.sha256(ctx.name("policy").encode()).hexdigest()
-    document |= {"name": f"{TRIAL_POLICY}{digest[:20]}", "version": 1}
-    change(document)
-    try:
-        for name in former:
-            put_policy(ctx, name, document)
-        yield document
-    finally:
-        for name, before in former.items():
-            _put_back(ctx, name, before)
-
-
-def put_policy(ctx: Context, account_type: str, document: Json, **expected: Any) -> Reply:
-    """Put a policy in force as the admin; `expected` as `Actor.call` takes it, 200 by default."""
-    path = {"type": account_type}
-    etag = ctx.admin.call("getGrowthPolicy", path=path, expect=200).etag
-    send = partial(ctx.admin.call, "putGrowthPolicy", path=path, if_match=etag)
-    return send(body={"policy": document}, **(expected or {"expect": 200}))
-
-
-def _put_back(ctx: Context, account_type: str, document: Json) -> None:
-    # Past the check's budget and the end of the run: a foreign policy must not stay in force.
-    path, session = {"type": account_type}, ctx.admin.session
-    for _ in range(PUT_BACK_TRIES):
-        ctx.arrange.let_writes_arrive()
-        with suppress(ConnectionLost):
-            etag = session.call("getGrowthPolicy", path=path).etag
-            body = {"policy": document}
-            reply = session.call("putGrowthPolicy", path=path, body=body, if_match=etag)
-            if reply.status == 200:
-                return
-            ctx.wait(min(reply.retry_after_s or 0.0, TRANSITION_S))
-    # The clean-up lists it among what the run leaves behind.
-    ctx.created("policy", account_type, ctx.admin.role)
 
 
 def with_cash(account: growth.Standing, ledger: int) -> growth.Standing:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from certification import growing
+from certification import growing, trial_policy
 from certification.checks import check
 from certification.contract.document import read_schema
 from certification.model import Json, Module, Severity
@@ -62,7 +62,7 @@ def check_each_is_worked_out(ctx: Context, preset: str) -> None:
     Fails when: A refusal, an amount or a leg differs from what the preset gives.
     Remedy: Evaluate every member of the policy document; assume none of them.
     """
-    with growing.under(ctx, _as_shipped(preset)):
+    with trial_policy.under(ctx, _as_shipped(preset)):
         _fork(ctx, preset)
         _merge(ctx, preset)
         _reinvest(ctx, preset)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from certification import growing
+from certification import trial_policy
 from certification.checks import check
 from certification.model import Module, Severity
 from certification.scenario_refusals import refused
@@ -145,5 +145,5 @@ def check_codes_of_policies(ctx: Context, code: str) -> None:
     Fails when: Code, form or retryable differ from the catalogue, or an account changed.
     Remedy: Give each rule of the policy its own code.
     """
-    with growing.under(ctx, own_rules):
+    with trial_policy.under(ctx, own_rules):
         refused(ctx, code, UNDER_OWN_RULES[code](ctx))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from certification import growing
+from certification import growing, trial_policy
 from certification.checks import check
 from certification.model import Json, Module, Severity
 from certification.oracle import growth
@@ -104,7 +104,7 @@ def check_every_trigger(ctx: Context, rules: str) -> None:
     Fails when: A refusal, an amount or a leg differs from what the policy gives.
     Remedy: Read the policy in force in the transaction of every fork.
     """
-    with growing.under(ctx, RULES[rules]):
+    with trial_policy.under(ctx, RULES[rules]):
         poor, _, least = growing.seedling(ctx)
         growing.endow(ctx, poor, least - 1)
         path = {"id": poor["id"]}
@@ -145,7 +145,7 @@ def check_waiting_times(ctx: Context, rule: str) -> None:
     """
     rules = {"cool_down_s": 3_600} if rule == "cool-down" else {"per_day_max": 2}
     limit_s = 3_600 if rule == "cool-down" else growth.DAY_S
-    with growing.under(ctx, _with_fork(**rules)):
+    with trial_policy.under(ctx, _with_fork(**rules)):
         ripe = growing.ripe(ctx)
         growing.fork(ctx, ripe.account)
         growing.endow(ctx, ripe.account, ripe.decision.amount)
@@ -184,7 +184,7 @@ def check_depth_ends(ctx: Context) -> None:
     Fails when: The child's fork is not 422 lineage_depth_exceeded, or changed anything.
     Remedy: Compare the parent's depth with max_depth before anything else is decided.
     """
-    with growing.under(ctx, _with_fork(max_depth=1)):
+    with trial_policy.under(ctx, _with_fork(max_depth=1)):
         child = growing.fork(ctx, growing.ripe(ctx).account).body["children"][0]
         growing.endow(ctx, child, 10 * growth.minor(5, growing.exponent(ctx)))
         before = ctx.arrange.picture(child)
@@ -229,7 +229,7 @@ def check_tax_reserve_first(ctx: Context) -> None:
     Fails when: A bucket differs from the policy's arithmetic, or the total changed.
     Remedy: Split amount into reserve and rest, then the rest by the legs.
     """
-    with growing.under(ctx, _taxed):
+    with trial_policy.under(ctx, _taxed):
         ready = growing.reinvestable(ctx)
         path, body = {"id": ready.account["id"]}, ready.body(ctx)
         reply = ctx.customer.call("reinvestAccount", path=path, body=body, expect=201)
@@ -269,7 +269,7 @@ def check_only_the_matured_merge(ctx: Context) -> None:
         refused.
     Remedy: Compare the children's total value with what they opened with, and age with age_s.
     """
-    with growing.under(ctx, _maturing):
+    with trial_policy.under(ctx, _maturing):
         children = growing.fork(ctx, growing.ripe(ctx).account).body["children"]
         target = ctx.arrange.account(type="compounding")
         body = growing.merge_body(children, target, mode="policy")
@@ -303,7 +303,7 @@ def check_contributions_are_base(ctx: Context) -> None:
     Fails when: base_amount differs after a step, or the fork takes another amount.
     Remedy: Move base_amount with every deposit and withdrawal, in its transaction.
     """
-    with growing.under(ctx, _contributed):
+    with trial_policy.under(ctx, _contributed):
         unit = growth.minor(1, growing.exponent(ctx))
         account = ctx.arrange.account(base_amount=10 * unit)
         steps: list[tuple[Callable[[], object], int]] = [
@@ -343,13 +343,13 @@ def check_policies_are_versioned(ctx: Context) -> None:
     Remedy: Store policies under name and version for ever; keep a row of what is in force.
     """
     other = ctx.customer.call("getGrowthPolicy", path={"type": "revenue"}, expect=200)
-    with growing.under(ctx, _plain, "generation") as first:
+    with trial_policy.under(ctx, _plain, "generation") as first:
         second = deepcopy(first)
-        before = growing.put_policy(ctx, "generation", first)
+        before = trial_policy.put_policy(ctx, "generation", first)
         event = growing.fork(ctx, growing.ripe(ctx).account).body["event"]
         second["version"] = 2
         second["fork"]["threshold_major"] = 6
-        after = growing.put_policy(ctx, "generation", second)
+        after = trial_policy.put_policy(ctx, "generation", second)
         ctx.expect(
             after.body["version"] > before.body["version"] and after.etag != before.etag,
             "Version and ETag after another policy",
@@ -365,7 +365,7 @@ def check_policies_are_versioned(ctx: Context) -> None:
         still = ctx.customer.call("getGrowthPolicy", path={"type": "revenue"}, expect=200)
         ctx.equal(still.etag, other.etag, "The policy of another type", other, still)
         for broken, problem in _broken(second):
-            reply = growing.put_policy(ctx, "generation", broken, problem=problem)
+            reply = trial_policy.put_policy(ctx, "generation", broken, problem=problem)
             now = ctx.customer.call("getGrowthPolicy", path={"type": "generation"}, expect=200)
             ctx.equal(now.etag, after.etag, "The policy after a refused one", reply, now)
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from certification import growing
+from certification import growing, trial_policy
 from certification.cleanup import Created, tidy_up
 from certification.contract import document
 from certification.oracle import growth
@@ -73,7 +73,7 @@ def change(policy: Any) -> None:
 
 def test_a_trial_policy_is_in_force_inside_and_gone_afterwards() -> None:
     deployment = Deployment()
-    with growing.under(context(deployment), change) as trial:
+    with trial_policy.under(context(deployment), change) as trial:
         assert policies(deployment) == [trial] * 3
         assert trial["fork"]["threshold_major"] == 5
         assert trial["name"].startswith("trial-")
@@ -84,7 +84,7 @@ def test_a_trial_policy_is_gone_after_a_check_that_fails() -> None:
     deployment = Deployment()
 
     def check() -> None:
-        with growing.under(context(deployment), change, "revenue"):
+        with trial_policy.under(context(deployment), change, "revenue"):
             assert deployment.in_force["generation"][1] == CLASSIC
             assert deployment.in_force["revenue"][1] != CLASSIC
             raise RuntimeError
@@ -97,7 +97,7 @@ def test_a_trial_policy_is_gone_after_a_check_that_fails() -> None:
 @pytest.mark.parametrize(("late", "lost"), [(2, 0), (0, 2)])
 def test_a_policy_is_put_back_until_it_is_in_force(late: int, lost: int) -> None:
     deployment = Deployment()
-    with growing.under(context(deployment), change, "revenue"):
+    with trial_policy.under(context(deployment), change, "revenue"):
         deployment.late, deployment.lost = late, lost
     assert policies(deployment) == [CLASSIC] * 3
     assert deployment.booked == []
@@ -105,7 +105,7 @@ def test_a_policy_is_put_back_until_it_is_in_force(late: int, lost: int) -> None
 
 def test_a_policy_that_cannot_be_put_back_is_left_behind() -> None:
     deployment = Deployment()
-    with growing.under(context(deployment), change, "revenue") as trial:
+    with trial_policy.under(context(deployment), change, "revenue") as trial:
         deployment.late = 1_000
     assert deployment.booked == [("policy", "revenue", "customer")]
 
