@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from certification.oracle import members
+from certification.target.capability import read_lag_s
 
 if TYPE_CHECKING:
     from certification.context import Actor, Context
@@ -200,11 +201,7 @@ class Arrange:
     @property
     def lag_s(self) -> float:
         """How long a read may lag behind a write, as declared; 0 where writes are read at once."""
-        declared: Any = self.context.capabilities
-        for name in ("consistency", "read_your_writes", "bounded_ms"):
-            declared = declared.get(name) if isinstance(declared, Mapping) else None
-        # Whatever else stands there is for the check of the capability document to tell.
-        return declared / 1000 if type(declared) is int else 0.0
+        return read_lag_s(self.context.capabilities)
 
     def let_writes_arrive(self) -> None:
         """Wait until whatever happened before must be readable, where a lag is declared.

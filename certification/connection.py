@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from certification.cleanup import Created, tidy_up
@@ -23,7 +24,7 @@ from certification.spool import (
     read_created,
 )
 from certification.target.address import BaseUrl
-from certification.target.capability import read_capability, wait_until_ready
+from certification.target.capability import read_capability, read_lag_s, wait_until_ready
 from certification.target.client import Client, Surroundings
 from certification.target.file import client_settings, load_target
 from certification.target.identities import (
@@ -40,7 +41,7 @@ from certification.target.launcher import (
     launch,
     reference_command,
 )
-from certification.target.limits import Limiter
+from certification.target.limits import Limiter, wait
 from certification.target.model import CREATED_ROLES, Limits, Role, Target, Tls, local_target
 from certification.target.secret import Secret
 from certification.target.session import Access, Session
@@ -135,7 +136,8 @@ class Opened:
         """Close what the run created; return what stays behind."""
         if self.disposable:
             return ()
-        return tidy_up(self._created(), self.prepared.sessions)
+        arrive = partial(wait, read_lag_s(self.capabilities))
+        return tidy_up(self._created(), self.prepared.sessions, let_writes_arrive=arrive)
 
     def all_left(self) -> tuple[LeftBehind, ...]:
         """Return everything that was created, where the target is gone and nothing can close."""

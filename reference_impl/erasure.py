@@ -25,7 +25,7 @@ from .problems import Problem
 blueprint = flask.Blueprint("erasure", __name__)
 
 ERASED = "erased"
-ERASED_USERS = f"SELECT id FROM users WHERE username = '{ERASED}-' || id"  # noqa: S608 - own text
+ERASED_USERS = f"SELECT id FROM users WHERE username = '{users.ERASED}' || id"  # noqa: S608 - own text
 """Nobody else has the own id for a name: it is chosen before there is an id, and never changed."""
 BATCH_ROWS = 500
 STATEMENTS = (
@@ -90,7 +90,7 @@ def check_empty(connection: sqlite3.Connection, user_id: str) -> None:
 
 def name_of(user_id: str) -> str:
     """Return the user name of somebody who was erased."""
-    return f"{ERASED}-{user_id}"
+    return f"{users.ERASED}{user_id}"
 
 
 def erase(tx: web.Tx, user_id: str) -> None:

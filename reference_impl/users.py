@@ -26,6 +26,8 @@ from .config import PASSWORD_HISTORY
 from .problems import Problem
 from .requests import given
 
+ERASED = "erased-"
+"""How the name of an erased user begins; the id follows."""
 blueprint = flask.Blueprint("users", __name__)
 
 ROLES = ("customer", "operator", "manager", "admin", "auditor", "service")
@@ -81,6 +83,13 @@ def insert(  # noqa: PLR0913 - one name for each column
     return user_id
 
 
+def is_taken(connection: sqlite3.Connection, key: str) -> bool:
+    """Tell whether a user has this name, or will have it once erased."""
+    query = "SELECT 1 FROM users WHERE username_key = ? OR id = ?"
+    erased = key.removeprefix(ERASED) if key.startswith(ERASED) else ""
+    return connection.execute(query, (key, erased)).fetchone() is not None
+
+
 @blueprint.post("/v1/users")
 def create_user() -> flask.Response:
     """Create a user."""
@@ -90,10 +99,7 @@ def create_user() -> flask.Response:
     hashed = hash_for(web.services(), body.username, body.password)
 
     def change(tx: web.Tx) -> idempotency.Reply:
-        taken = tx.connection.execute(
-            "SELECT 1 FROM users WHERE username_key = ?", (name_key(body.username),)
-        ).fetchone()
-        if taken:
+        if is_taken(tx.connection, name_key(body.username)):
             raise Problem("username_taken", "The user name is taken.")
         if isinstance(hashed, Problem):
             raise hashed

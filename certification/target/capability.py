@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from certification.contract import ContractDecodeError, Violation, parse_json
 from certification.errors import CertificationError, TargetLost, UsageError
@@ -68,6 +69,17 @@ def read_capability(access: Access, *, target_id: str) -> Capability:
     )
     violations = access.contract.capability_violations(document)
     return Capability(identity=identity, document=document, violations=violations)
+
+
+def read_lag_s(document: Mapping[str, Any]) -> float:
+    """Return how long a read may lag behind a write, as declared; 0 where writes are read at once.
+
+    What is not of the contract's shape there is for the check of the capability document to tell.
+    """
+    declared: Any = document
+    for name in ("consistency", "read_your_writes", "bounded_ms"):
+        declared = declared.get(name) if isinstance(declared, Mapping) else None
+    return declared / 1000 if type(declared) is int else 0.0
 
 
 def _patiently(access: Access, request: Request) -> Answer | NoAnswer:

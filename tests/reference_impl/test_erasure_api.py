@@ -97,6 +97,15 @@ def test_what_names_a_person_is_gone_from_rows_and_files(desk: Desk, tmp_path: P
     assert not any(word.encode() in log.read_bytes() for word in [*words, EMAIL, LEGAL_NAME])
 
 
+def test_nobody_can_take_the_name_that_an_erased_user_gets(desk: Desk) -> None:
+    user_id = desk.new_user("customer").user_id
+    body = {"username": f"Erased-{user_id}", "password": "a long enough password"}
+    refused = desk.post("/v1/users", {**body, "roles": ["customer"]})
+    assert (refused.status_code, refused.json["code"]) == (409, "username_taken")
+    assert erase(desk, user_id).status_code == 204
+    desk.new_user("customer", username="erased-items")
+
+
 def test_rows_of_the_login_are_deleted(desk: Desk) -> None:
     ada, closed, _ = person(desk)
     money = {"amount": 700, "currency": "USD"}
