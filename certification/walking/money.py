@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    rule,
-)
+from hypothesis.stateful import initialize, invariant
 
-from certification.checks import CheckFailed
 from certification.walking import rules, sweep
 from certification.walking.book import Account, Book, Booking
-from certification.walking.steps import ACCOUNT, step, steps_of
-from certification.walking.tale import Tale
+from certification.walking.machine import WalkMachine
+from certification.walking.steps import ACCOUNT, step
 
 if TYPE_CHECKING:
     from certification.model import Json
     from certification.target.reply import Reply
-    from certification.walking.walk import Walk
 
 SIZES = st.sampled_from(["some", "all", "one more than all", "half", "one"])
 NUMBERS = st.integers(1, 3_000)
@@ -41,22 +33,14 @@ OPENED_MAX = 5
 """Accounts that are opened one by one; the rest of the room is for what grows."""
 
 
-class MoneyMachine(RuleBasedStateMachine):
-    """Draws only from what its own example made: numbers of accounts and of transactions.
-
-    One rule of Hypothesis chooses among the steps by their weights, so that no example is thrown
-    away because nothing could be done.
-    """
-
-    walk: ClassVar[Walk]
+class MoneyMachine(WalkMachine):
+    """Draws only from what its own example made: numbers of accounts and of transactions."""
 
     def __init__(self) -> None:
         """Begin an example with an empty book."""
         super().__init__()
-        self.walk.begin()
-        self.book = Book(policies=self.walk.policies)
-        self.tale = Tale()
         self.broken = True
+        self.book = Book(policies=self.walk.policies)
         self.writes: list[tuple[str, str, Json, Reply]] = []
         self.order: list[str] = []
         self.booked: list[str] = []
@@ -69,21 +53,6 @@ class MoneyMachine(RuleBasedStateMachine):
 
     # -- what steps are made of --------------------------------------------------------------------
 
-    @contextmanager
-    def doing(self, step: str) -> Iterator[None]:
-        """Name a step; a failure in it is the example's."""
-        self.tale.steps.append(step)
-        self.walk.steps += 1
-        whole = False
-        try:
-            yield
-            whole = True
-        except CheckFailed as failed:
-            self.walk.failed(self.tale, failed.finding)
-            raise
-        finally:
-            self.broken = self.broken or not whole
-
     def can(self, role: str) -> bool:
         """Whether the target file gives this identity."""
         return role in self.walk.ctx.sessions
@@ -91,15 +60,6 @@ class MoneyMachine(RuleBasedStateMachine):
     def news(self, reader: str) -> bool:
         """Whether anything was written since this step last read; a second read would tell less."""
         return self.seen.get(reader, 0) < len(self.writes)
-
-    @rule(data=st.data())
-    def act(self, data: st.DataObject) -> None:
-        """Take one step."""
-        possible = [each for each in steps_of(type(self)) if each.when(self)]
-        names = [each for each in possible for _ in range(each.weight)]
-        chosen = data.draw(st.sampled_from(names))
-        drawn = {name: data.draw(strategy) for name, strategy in chosen.draws.items()}
-        getattr(self, chosen.name)(**drawn)
 
     def account(self, number: int) -> Account:
         """Return an account by its number."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
 from hypothesis.errors import Flaky
@@ -12,6 +12,9 @@ from hypothesis.stateful import run_state_machine_as_test
 from certification.checks import CheckFailed, Undecided
 from certification.walking.changes import CoreMachine
 from certification.walking.growing_machine import GrowthMachine
+from certification.walking.machine import WalkMachine
+from certification.walking.people_access import PeopleMachine
+from certification.walking.people_walk import PeopleWalk
 from certification.walking.script import names_of, script
 from certification.walking.tale import labelled
 from certification.walking.walk import Enough, Limits, Walk
@@ -20,8 +23,11 @@ if TYPE_CHECKING:
     from certification.context import Context
     from certification.model import Finding
 
-EXAMPLES_MAX = 100_000
-"""Beyond every budget: what ends a walk is what it spent."""
+W = TypeVar("W", bound=Walk)
+
+PEOPLE_STEPS = 40
+PEOPLE_EXAMPLES = 9
+"""Few and long: the users of an example cost a hashed password each, however short it is."""
 EXCHANGES_MAX = 200
 EXAMPLES_MIN = 2
 """Fewer whole examples say nothing."""
@@ -39,7 +45,24 @@ def take_a_walk(ctx: Context, *, growth: bool, name: str, limits: Limits | None 
         seconds=ctx.spec.budget_s / 3,
     )
     walk = Walk(ctx=ctx, limits=spend, growth=growth)
-    reproduced = _examples(walk, name)
+    return walked(walk, GrowthMachine if walk.growth else CoreMachine, name)
+
+
+def walk_among_people(ctx: Context, *, limits: Limits | None = None) -> PeopleWalk:
+    """Walk with users of its own as `take_a_walk` does; NOT_EXERCISED without an admin."""
+    spend = limits or Limits(
+        requests=ctx.trials.get("people_requests", 600),
+        shrink_requests=ctx.trials.get("walk_shrink_requests", 3_000),
+        seconds=ctx.spec.budget_s / 3,
+        steps=PEOPLE_STEPS,
+        examples=PEOPLE_EXAMPLES,
+    )
+    return walked(PeopleWalk(ctx=ctx, limits=spend, growth=False), PeopleMachine, "people")
+
+
+def walked(walk: W, base: type[WalkMachine], name: str) -> W:
+    """Let Hypothesis walk; raise what came of it, or return the walk that went well."""
+    reproduced = _examples(walk, base, name)
     if walk.failure is not None:
         raise CheckFailed(_finding(walk, reproduced=reproduced))
     if walk.halted is not None:
@@ -49,9 +72,8 @@ def take_a_walk(ctx: Context, *, growth: bool, name: str, limits: Limits | None 
     return walk
 
 
-def _examples(walk: Walk, name: str) -> bool:
+def _examples(walk: Walk, base: type[WalkMachine], name: str) -> bool:
     """Let Hypothesis draw examples until something ends it; whether a failure came again."""
-    base = GrowthMachine if walk.growth else CoreMachine
     drawn = f"{walk.ctx.seed}:{walk.ctx.spec.id}:{name}"
     machine = seed(drawn)(type("Example", (base,), {"walk": walk}))
     try:
@@ -75,7 +97,7 @@ def _settings(walk: Walk) -> settings:
         database=None,
         deadline=None,
         derandomize=False,
-        max_examples=EXAMPLES_MAX,
+        max_examples=walk.limits.examples,
         phases=(Phase.generate, Phase.shrink),
         print_blob=False,
         report_multiple_bugs=False,
@@ -90,6 +112,7 @@ def _finding(walk: Walk, *, reproduced: bool) -> Finding:
     if failure is None:
         raise LookupError("no example failed")
     names = {id_: name for id_, (name, _, _) in names_of(failure.tale).items()}
+    names |= {text: name for text, (name, _) in failure.tale.made.items()}
     steps = labelled(failure.tale.steps, names)
     flag = "" if reproduced else " (intermittent: the same sequence passed when it was repeated)"
     replies = [sent.reply for sent in failure.tale.sent if sent.reply is not None]

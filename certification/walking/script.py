@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from certification.walking.tale import Failure, Sent, Tale
 
 ID_MEMBERS = frozenset({"id", "transaction_id"})
+TOKEN_MEMBERS = frozenset({"access_token", "refresh_token"})
 SCRIPT_CHARS_MAX = 60_000
 
 HEAD = r"""#!/usr/bin/env bash
@@ -83,7 +85,7 @@ STEP=0
 def names_of(tale: Tale) -> dict[str, tuple[str, int, str]]:
     """Return a variable for each id that an answer brought: id -> (name, request, pointer)."""
     found: dict[str, tuple[str, int, str]] = {}
-    counts = {"account": 0, "transaction": 0}
+    counts: Counter[str] = Counter()
     for number, sent in enumerate(tale.sent):
         if sent.reply is None or sent.reply.status >= 400:
             continue
@@ -99,7 +101,7 @@ def names_of(tale: Tale) -> dict[str, tuple[str, int, str]]:
 def _ids(body: Any, pointer: str) -> Iterator[tuple[str, str]]:
     if isinstance(body, Mapping):
         for name, value in body.items():
-            if name in ID_MEMBERS and isinstance(value, str):
+            if name in ID_MEMBERS | TOKEN_MEMBERS and isinstance(value, str):
                 yield f"{pointer}/{name}", value
             else:
                 yield from _ids(value, f"{pointer}/{name}")
@@ -109,6 +111,12 @@ def _ids(body: Any, pointer: str) -> Iterator[tuple[str, str]]:
 
 
 def _kind(sent: Sent, pointer: str) -> str:
+    member = pointer.rsplit("/", 1)[-1]
+    if member in TOKEN_MEMBERS:
+        return member
+    for area, kind in (("/v1/users", "user"), ("/v1/grants", "grant")):
+        if sent.path.startswith(area) and pointer == "/id":
+            return kind
     accounts = ("/children/", "/accounts/", "/target/", "/sources/", "/parent/")
     of_account = sent.path.startswith("/v1/accounts") and pointer == "/id"
     return "account" if of_account or pointer.startswith(accounts) else "transaction"
@@ -118,7 +126,7 @@ def script(failure: Failure) -> str:
     """Return the bash script of a failing example; ids, keys and ETags are its variables."""
     tale, finding = failure.tale, failure.finding
     names = names_of(tale)
-    roles = sorted({sent.role for sent in tale.sent})
+    roles = sorted({sent.role for sent in tale.sent if sent.token is None} - {"anonymous"})
     text = HEAD.format(
         title=_line(finding.message),
         expected=_line(finding.expected),
@@ -126,9 +134,11 @@ def script(failure: Failure) -> str:
         roles=", ".join(roles),
     )
     parts = [text, *(f"login {role}\n" for role in roles)]
-    used = "".join(f"{sent.path} {json.dumps(sent.body)}" for sent in tale.sent)
+    parts += [f"{name}={made}\n" for name, made in tale.made.values()]
+    used = "".join(f"{sent.path} {json.dumps(sent.body)} {sent.token}" for sent in tale.sent)
     for number, sent in enumerate(tale.sent):
-        parts.append(_request(tale, number, sent, names))
+        known = names | {text: (name, -1, "") for text, (name, _) in tale.made.items()}
+        parts.append(_request(tale, number, sent, known))
         parts += [
             f"{name}=$(pick {pointer})\n"
             for id_, (name, first, pointer) in names.items()
@@ -151,6 +161,8 @@ def _request(tale: Tale, number: int, sent: Sent, names: Mapping[str, tuple[str,
         key = '"$(new_key)"'
     match = "-" if sent.if_match_of is None else f'"$etag_{sent.if_match_of + 1}"'
     path = _variables(_escaped(sent.path).replace('"', '\\"'), names)
+    if sent.token is not None:
+        lines.append(f'{sent.role.upper()}_TOKEN="{_variables(sent.token, names)}"\n')
     line = f'send {sent.role} {sent.method} "{path}" {key} {match}'
     if sent.body is None:
         lines.append(f"{line} < /dev/null\n")

@@ -28,6 +28,8 @@ class Sent:
     """Number of the request that it repeats under the same key."""
     if_match_of: int | None
     """Number of the request whose ETag it carries."""
+    token: str | None = None
+    """The access token it carries, where an answer of the example gave it; else the role's."""
     reply: Reply | None = None
     """None where the answer was not one of the contract."""
     expected: tuple[int, ...] = ()
@@ -40,6 +42,8 @@ class Tale:
 
     steps: list[str] = field(default_factory=list)
     sent: list[Sent] = field(default_factory=list)
+    made: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """What was made up and must be another in each run: text -> (name, bash that makes it)."""
     proof: tuple[str, Any] | None = None
     """(JSON pointer, expected value) into the last answer, where that is what was wrong."""
 

@@ -104,3 +104,43 @@ def check_growth_follows_the_model(ctx: Context, walk: str) -> None:
     from certification.walking.run import take_a_walk
 
     take_a_walk(ctx, growth=True, name=walk)
+
+
+@check(
+    "functional/walk/people-follow-the-model",
+    title="No sequence of requests lets somebody in, or out, other than the rules say",
+    failure_title="A sequence of requests opens what is closed to somebody, or closes what is open",
+    severity=Severity.HIGH,
+    requirements=["SYS-SEC"],
+    operations=[
+        "login",
+        "refreshSession",
+        "logout",
+        "createUser",
+        "getUser",
+        "updateUser",
+        "createAccount",
+        "getAccount",
+        "listAccounts",
+    ],
+    defects=["enabling-revives-sessions", "refreshing-brings-grants-back"],
+    identities=["admin"],
+    standards=["OWASP-API:2023-1", "OWASP-API:2023-2", "CWE-613"],
+    budget_s=60,
+)
+def check_people_follow_the_model(ctx: Context) -> None:
+    """Whether sessions, roles, states and grants decide together who may do what.
+
+    Why: Each rule of access can be right alone and undone by another one: a session that comes back
+        with its user, a grant that survives in a token. Whom it lets in shows only in sequences.
+    How: Draw sequences in which two or three new users log in, refresh, present used tokens, log
+        out, open accounts, give each other the reading of one and take it back, while an admin
+        disables, enables and promotes them; grants only where they are declared. All read users,
+        accounts and lists, their own and others'. At the end everybody reads everything, ended
+        tokens included. A failing sequence is made short and written down as curl calls.
+    Fails when: Somebody is let in, or kept out, other than the book says, or reads other things.
+    Remedy: Run the script of the finding; it is the shortest sequence that was found.
+    """
+    from certification.walking.run import walk_among_people
+
+    walk_among_people(ctx)

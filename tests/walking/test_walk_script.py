@@ -24,6 +24,7 @@ LAUNCHER = ROOT / "fixtures" / "defects" / "_launcher.py"
 PASSWORD = "a password of the walk, long enough"
 ENVIRONMENT = {**os.environ, "WALK_PASSWORD": PASSWORD}
 CHECK = "functional/walk/money-follows-the-model"
+PEOPLE = "functional/walk/people-follow-the-model"
 RUN_TIMEOUT_S = 200.0
 ROLES = ("customer", "customer2", "operator", "manager", "auditor")
 
@@ -75,11 +76,11 @@ def deployment(folder: Path, *, defect: str | None) -> Iterator[tuple[str, int]]
         process.stdout.close()
 
 
-def walk(folder: Path, url: str, **trials: int) -> tuple[int, str, Path]:
-    """Run the walk over money with a budget; return exit code, output and the run's folder."""
+def walk(folder: Path, url: str, check: str = CHECK, **trials: int) -> tuple[int, str, Path]:
+    """Run a walk, that over money, with a budget; return exit code, output and run's folder."""
     identities = "".join(
         f'[identities.{role}]\nusername = "{role}"\npassword = "env:WALK_PASSWORD"\n'
-        for role in ROLES
+        for role in (*ROLES, "admin")
     )
     target = folder / "target.toml"
     target.write_text(f'[target]\nname = "walked"\nbase_url = "{url}"\n{identities}', "utf-8")
@@ -90,7 +91,7 @@ def walk(folder: Path, url: str, **trials: int) -> tuple[int, str, Path]:
     profile.write_text(f"{kept}\n[trials]\n{wanted}\n", "utf-8")
     out = folder / "run"
     command = [sys.executable, "-m", "certification", "run", "--target", str(target)]
-    command += ["--profile", str(profile), "--check", CHECK, "--out", str(out), "--seed", "7"]
+    command += ["--profile", str(profile), "--check", check, "--out", str(out), "--seed", "7"]
     done = subprocess.run(
         command,
         cwd=ROOT,
@@ -182,3 +183,35 @@ def test_the_catalogue_is_read_without_the_libraries_of_the_walk() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_script_makes_its_own_users_and_holds_no_secret_of_them(tmp_path: Path) -> None:
+    with deployment(tmp_path, defect="enabling-revives-sessions") as (url, _):
+        code, said, out = walk(tmp_path, url, PEOPLE, walk_shrink_requests=600)
+        assert code == 1, said
+        (found,) = [found for case in records(out, "case") for found in case["findings"]]
+        assert "an admin enables person" in found["message"]
+        assert not re.search(r"ey[A-Za-z0-9_-]{10,}|Zx9![0-9a-f]|usr_", found["script"])
+
+        script = tmp_path / "again.sh"
+        script.write_text(found["script"], "utf-8")
+        environment = {"PATH": os.environ["PATH"], "BASE_URL": url}
+        environment |= {"ADMIN_USERNAME": "admin", "ADMIN_PASSWORD": PASSWORD}
+        assert shown_again(script, environment) == 1
+
+    with deployment(tmp_path / "clean", defect=None) as (url, _):
+        assert shown_again(script, {**environment, "BASE_URL": url}) == 0
+
+
+def shown_again(script: Path, environment: dict[str, str]) -> int:
+    """Run a script; return its exit code, 1 where the failure shows again."""
+    done = subprocess.run(
+        ["bash", str(script)],  # noqa: S607  found on the PATH of the test
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0 or "FAILED" in done.stderr, done.stderr
+    return done.returncode
