@@ -30,7 +30,7 @@ def certify(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The project's own tests."""
     _install(session)
-    session.run("pytest", "-n", "2", *session.posargs)
+    session.run("pytest", "-n", "4", "--dist", "worksteal", *session.posargs)
 
 
 @nox.session

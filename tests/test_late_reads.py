@@ -108,7 +108,7 @@ def test_reads_later_than_declared_are_told(
 ) -> None:
     areas = ["histories/reads-follow-writes"]
     monkeypatch.setitem(toys.ENVIRONMENT, "TOY_PARTLY", "1")
-    (case,) = observe_late(tmp_path, monkeypatch, age_ms=1_500, declared_ms=40, areas=areas)
+    (case,) = observe_late(tmp_path, monkeypatch, age_ms=300, declared_ms=40, areas=areas)
 
     assert case["outcome"] == "FAIL"
     (finding,) = case["findings"]

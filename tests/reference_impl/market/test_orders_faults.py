@@ -1,6 +1,7 @@
 """A market that fails in every way, and a deployment that is killed: one order, one effect."""
 
 import contextlib
+import http.client
 import os
 import random
 import signal
@@ -225,8 +226,19 @@ def ask_and_lose(desk: Desk, account: dict[str, Any]) -> None:
 
 
 def log_again(server: Server, before: Client) -> Client:
-    """Go on with the session on a new connection."""
-    return Client(server.port, token=before.token, user_id=before.user_id)
+    """Go on with the session on a new connection, to a worker that lives."""
+
+    def again() -> Client | None:
+        client = Client(server.port, token=before.token, user_id=before.user_id)
+        try:
+            client.get("/health/live")
+        except (OSError, http.client.HTTPException):
+            return None
+        return client
+
+    client = eventually(again)
+    assert client is not None
+    return client
 
 
 def test_kills_at_any_instant_lose_no_order_and_book_nothing_twice(
