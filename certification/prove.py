@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from certification.checks import CheckSpec, load_catalogue
@@ -20,7 +20,7 @@ from certification.profile import Profile
 from certification.progress import Silent
 from certification.results import CheckResult
 from certification.runner import RunConfig, run
-from certification.target.launcher import Command, reference_command
+from certification.target.launcher import Command, Prepared, prepare, reference_command
 
 WITNESS = "ALLUSE_DEFECT_WITNESS"
 """Folder in which a planted replacement leaves a file when it is first called."""
@@ -58,6 +58,8 @@ class ProofRun:
     parallel: int = 2
     everything: bool = False
     """Run every check of one question on each defect, not only those it names: the matrix."""
+    prepared: Prepared | None = None
+    """What each planted reference starts from, once it is made."""
 
 
 def prove_clean(catalogue: Sequence[CheckSpec], settings: ProofRun) -> Proof:
@@ -76,15 +78,18 @@ def prove_defects(
     defects: Sequence[Defect], settings: ProofRun, *, interrupted: threading.Event
 ) -> Iterator[Proof]:
     """Yield the proof of each defect, in their order; ends early when interrupted."""
+    with tempfile.TemporaryDirectory(prefix="certify-prove-") as name:
+        prepared = prepare(reference_command(), folder=Path(name))
+        started = replace(settings, prepared=prepared)
 
-    def one(defect: Defect) -> Proof | None:
-        return None if interrupted.is_set() else prove_defect(defect, settings)
+        def one(defect: Defect) -> Proof | None:
+            return None if interrupted.is_set() else prove_defect(defect, started)
 
-    with ThreadPoolExecutor(max_workers=settings.parallel) as pool:
-        for proof in pool.map(one, defects):
-            if proof is None:
-                return
-            yield proof
+        with ThreadPoolExecutor(max_workers=settings.parallel) as pool:
+            for proof in pool.map(one, defects):
+                if proof is None:
+                    return
+                yield proof
 
 
 def prove_defect(defect: Defect, settings: ProofRun) -> Proof:
@@ -186,6 +191,7 @@ def _observe(
             planted = reference_command((sys.executable, str(launcher()), defect.id))
             command = Command(
                 init=reference_command().init,
+                prepared=settings.prepared,
                 serve=planted.serve,
                 environment={WITNESS: str(witness)},
             )

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,11 +46,23 @@ LOG_TAIL_BYTES = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What `init` made; each target that is started with it gets a copy."""
+
+    folder: Path
+    """Holds that and nothing else: a database and the keys beside it."""
+    password: str = field(repr=False)
+    """Of its admin."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """How a local target is started; `{database}` in an argument becomes a fresh path."""
 
     init: tuple[str, ...] = ()
     """Run to its end first; empty where nothing needs to be prepared."""
+    prepared: Prepared | None = None
+    """Stands in for `init`: many targets in a row need not make the same database again."""
     serve: tuple[str, ...] = ()
     """Prints `{"event": "ready", "url": ...}` on standard output when it serves."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -125,11 +138,14 @@ def launch(
     Raises `HarnessError` with the end of its log where it does not become ready. Stopping is
     SIGTERM, a bounded wait, then SIGKILL of the process group; a killed runner has the same effect.
     """
-    password = secrets.token_urlsafe(24)
-    environment = _environment(command, password)
     log = folder / "target.log"
+    if command.prepared is None:
+        prepared = prepare(command, folder=folder)
+    else:
+        prepared = command.prepared
+        shutil.copytree(prepared.folder, folder, dirs_exist_ok=True)
+    environment = _environment(command, prepared.password)
     arguments = [_filled(text, folder) for text in command.serve]
-    _prepare([_filled(text, folder) for text in command.init], environment, log)
     with log.open("ab", buffering=0) as sink, _supervised(arguments, environment) as process:
         lines: Queue[bytes | None] = Queue()
         output = _Output(sink=sink, ready=lines)
@@ -143,13 +159,21 @@ def launch(
         try:
             yield LocalTarget(
                 base_url=url,
-                environment={PASSWORD_VARIABLE: password},
+                environment={PASSWORD_VARIABLE: prepared.password},
                 log=log,
                 pid=process.pid,
             )
         finally:
             _stop(process)
             _join(drains)
+
+
+def prepare(command: Command, *, folder: Path) -> Prepared:
+    """Run `init` in `folder`, with a new password; raises `HarnessError` where it fails."""
+    password = secrets.token_urlsafe(24)
+    arguments = [_filled(text, folder) for text in command.init]
+    _prepare(arguments, _environment(command, password), folder / "target.log")
+    return Prepared(folder=folder, password=password)
 
 
 def _environment(command: Command, password: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from certification.errors import HarnessError
 from certification.target import launcher
 from certification.target.file import load_target
-from certification.target.launcher import PASSWORD_VARIABLE, Command, launch
+from certification.target.launcher import PASSWORD_VARIABLE, Command, launch, prepare
 from certification.target.model import Role
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,6 +109,20 @@ def test_preparation_comes_first_and_its_failure_is_told(tmp_path: Path) -> None
         pass
 
 
+def test_targets_of_one_preparation_have_a_copy_each(tmp_path: Path) -> None:
+    init = (sys.executable, "-c", "import sys; open(sys.argv[1], 'x').write('made')", "{database}")
+    serve = program("file = open(sys.argv[1], 'a'); file.write('!'); file.close(); ready(); rest()")
+    (tmp_path / "made").mkdir()
+    prepared = prepare(Command(init=init), folder=tmp_path / "made")
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        with launch(replace(serve, init=init, prepared=prepared), folder=tmp_path / name) as local:
+            assert local.environment[PASSWORD_VARIABLE] == prepared.password
+        assert (tmp_path / name / "target.db").read_text() == "made!"
+    assert (prepared.folder / "target.db").read_text() == "made"
+    assert prepared.password not in repr(prepared)
+
+
 @pytest.mark.parametrize(
     ("body", "says"),
     [
@@ -174,6 +189,7 @@ ready(); rest()
 
 RUNNER = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from certification.target import launcher
 launcher.STOP_GRACE_S = 0.5
