@@ -13,6 +13,8 @@ nox.options.reuse_existing_virtualenvs = True
 
 ROOT = Path(__file__).parent
 CONSTRAINTS = ("-c", "requirements.lock")
+AT_ONCE = ("-n", "4", "--dist", "worksteal")
+"""Tests wait for clocks and servers half of their time: more at once than there are cores."""
 
 
 def _install(session: nox.Session) -> None:
@@ -28,9 +30,16 @@ def certify(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The project's own tests."""
+    """The project's own tests, as CI runs them."""
     _install(session)
-    session.run("pytest", "-n", "4", "--dist", "worksteal", *session.posargs)
+    session.run("pytest", *AT_ONCE, "-m", "not slow", *session.posargs)
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """Run the tests that take long: checks on other correct deployments, alerts by real faults."""
+    _install(session)
+    session.run("pytest", *AT_ONCE, "-m", "slow", *session.posargs)
 
 
 @nox.session

@@ -14,6 +14,7 @@ import pytest
 
 from tests import test_toys as toys
 
+pytestmark = pytest.mark.slow
 LATE = "tests.toys.reads_are_late"
 STRICT = "tests.toys.strict_times"
 RACES = ("histories/*", "concurrency/*", "growth-races/*", "expiry-races/*")

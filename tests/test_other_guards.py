@@ -8,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests import test_toys as toys
 
+pytestmark = pytest.mark.slow
 TOY = "tests.toys.other_guards"
 
 

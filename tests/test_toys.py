@@ -181,6 +181,7 @@ def accused(out: Path) -> list[tuple[str, ...]]:
     ]
 
 
+@pytest.mark.slow
 def test_other_legal_choices_are_never_accused(tmp_path: Path) -> None:
     with running(*started("other_choices", tmp_path)) as ready:
         url = json.loads(ready)["url"]
@@ -196,6 +197,7 @@ def test_other_legal_choices_are_never_accused(tmp_path: Path) -> None:
     assert '"status":503' in spoken(out)
 
 
+@pytest.mark.slow
 def test_small_limits_and_a_short_document_are_never_accused(tmp_path: Path) -> None:
     with running(*started("least_choices", tmp_path)) as ready:
         url = json.loads(ready)["url"]

@@ -22,6 +22,7 @@ from tests.reference_impl.alerting._place import WITHIN_S, Place, running, until
 from tests.reference_impl.conftest import Client
 from tests.reference_impl.outside.conftest import told
 
+pytestmark = pytest.mark.slow
 MIB = 1024 * 1024
 
 
